@@ -1,0 +1,1 @@
+"""Cases, cohorts, splits, slices and batches: everything between files and tensors."""

@@ -1,0 +1,31 @@
+"""Exactly what a training step may see. An unlabelled batch has no field for masks, so none can leak."""
+
+from dataclasses import dataclass
+
+from fewmask.shapes import Images, Masks
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with a class for every pixel."""
+
+    images: Images
+    masks: Masks
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Images alone."""
+
+    images: Images
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A labelled source batch beside an unpaired, unlabelled target batch."""
+
+    source: Labelled
+    target: Unlabelled
+
+
+Batch = Labelled | Unlabelled | Adaptation

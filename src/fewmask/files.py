@@ -1,0 +1,44 @@
+"""Files are written under a temporary name and moved into place, so that nobody ever reads half of one."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path`, on any error it is removed.
+
+    The temporary name keeps the file's endings, because image writers choose a format by them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stem, dot, endings = path.name.partition(".")
+    handle, name = tempfile.mkstemp(prefix=f".{stem[:40]}-", suffix=dot + endings, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    # mkstemp makes a private file; a result is as readable as any other file of its owner.
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8), whole or not at all."""
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file that people read too: indented, in the order given, without NaN."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

@@ -1,0 +1,1 @@
+"""One file a paper: its networks, its players, one training step, one way to segment."""

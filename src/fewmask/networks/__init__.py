@@ -1,0 +1,1 @@
+"""Networks: tensors to tensors. They know no loss and no optimiser."""

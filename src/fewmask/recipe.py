@@ -1,0 +1,205 @@
+"""Everything that decides a run, as one frozen value that survives YAML."""
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
+
+from torch import nn
+
+from fewmask.config import STRICT, did_you_mean, from_mapping, parse_assignment, to_mapping
+from fewmask.errors import InputFault
+from fewmask.shapes import Task
+
+WeightedConfig = TypeVar("WeightedConfig", bound="MethodConfig")
+
+
+class MethodConfig(Protocol):
+    """A frozen dataclass with the options of one method; `kind` tells methods apart in YAML."""
+
+    kind: Any
+
+    def build(self, task: Task, segmenter: nn.Module | None) -> Any:
+        """The method, with fresh networks. `segmenter` is the frozen one of an earlier stage, where the recipe names it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cohorts:
+    """The folders that a run reads. `masks` is a labelled cohort without a domain."""
+
+    masks: Path | None = None
+    source: Path | None = None
+    target: Path | None = None
+    source_channel: str | None = None
+    target_channel: str | None = None
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How patients are divided. `unit="image"` lets a patient be on both sides, and every page then says so.
+
+    `fold` chooses a row of nnU-Net's splits_final.json where the folder has one.
+    """
+
+    unit: Literal["patient", "image"] = "patient"
+    validation: float = 0.2
+    fold: int = 0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training image, each drawn uniformly in its range; 0 switches one off.
+
+    Degrees, fractions of the side (translation), log2 of the zoom (scale) and of the exponent (gamma), and
+    fractions of the intensity range [-1, 1] (contrast, brightness, noise's standard deviation).
+    """
+
+    rotation: float = 15.0
+    translation: float = 0.1
+    scale: float = 0.25
+    flip: bool = False
+    gamma: float = 0.5
+    contrast: float = 0.25
+    brightness: float = 0.2
+    noise: float = 0.05
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training. `segmenter` names an earlier stage whose network this one uses, frozen.
+
+    `choose` is the rule that picks the checkpoint: the last one, or the best on the held-out labelled patients.
+    """
+
+    name: str
+    method: Any
+    steps: int
+    batch: int
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    segmenter: str | None = None
+    choose: Literal["last", "validation"] = "last"
+    validate_every: int = 100
+    target_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise InputFault(f"stage {self.name}: steps and batch must be at least 1")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A name, the folders, one or more stages, and what they share: image size in pixels, seed, split."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    name: str
+    stages: tuple[Stage, ...]
+    size: int = 256
+    seed: int = 0
+    cohorts: Cohorts = field(default_factory=Cohorts)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    start_from: Path | None = None
+    checkpoint_minutes: float = 5.0
+    workers: int = 0
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.size % 16:
+            near = max(16, round(self.size / 16) * 16)
+            raise InputFault(f"size={self.size}: the networks halve it four times; use a multiple of 16, e.g. {near}")
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+
+def without(recipe: Recipe, term: str) -> Recipe:
+    """The recipe with the weight of one loss term set to 0 in every stage that has it: an ablation."""
+    touched = tuple(_without(stage, term) for stage in recipe.stages)
+    if touched == recipe.stages:
+        raise InputFault(f"{recipe.name}: no stage has a loss term {term!r}")
+    return replace(recipe, name=f"{recipe.name}_without_{term}", stages=touched)
+
+
+def _without(stage: Stage, term: str) -> Stage:
+    weights = getattr(stage.method, "weights", None)
+    if weights is None or not hasattr(weights, term):
+        return stage
+    return replace(stage, method=replace(stage.method, weights=replace(weights, **{term: 0.0})))
+
+
+def recipe_from_mapping(mapping: Mapping[str, Any], kinds: Mapping[str, type[Any]], where: str) -> Recipe:
+    """Read a recipe from plain values; `kinds` gives the config class for each method's `kind`."""
+    content = deepcopy(dict(mapping))
+    stages = content.get("stages")
+    if not isinstance(stages, list) or not stages:
+        raise InputFault(f"{where}: key 'stages' is missing or empty; compare with a run's recipe.yaml")
+    for stage in stages:
+        options = dict(stage.get("method") or {}) if isinstance(stage, dict) else {}
+        kind = str(options.get("kind"))
+        if kind not in kinds:
+            raise InputFault(f"{where}: unknown method kind {kind!r}; {did_you_mean(kind, kinds)}")
+        stage["method"] = from_mapping(kinds[kind], options, f"{where}: method {kind}")
+    return from_mapping(Recipe, content, where)
+
+
+def override(recipe: Recipe, assignments: Iterable[str], kinds: Mapping[str, type[Any]]) -> Recipe:
+    """The recipe with `--set key=value` applied.
+
+    A key is looked for at the top level, then in every stage, then in every stage's method: `steps=100` holds
+    for each stage, `translators.steps=100` for the stage of that name, `weights.cycle=5` for each method that
+    has such a weight.
+    """
+    mapping: dict[str, Any] = to_mapping(recipe)
+    for assignment in assignments:
+        path, value = parse_assignment(assignment)
+        homes = _homes(mapping, path)
+        if not homes:
+            raise InputFault(f"--set {assignment}: unknown key; {did_you_mean('.'.join(path), _paths(mapping))}")
+        for home, key in homes:
+            home[key] = value
+    return recipe_from_mapping(mapping, kinds, "--set") if mapping != to_mapping(recipe) else recipe
+
+
+def _homes(mapping: dict[str, Any], path: list[str]) -> list[tuple[dict[str, Any], str]]:
+    stages: list[dict[str, Any]] = mapping["stages"]
+    named = [stage for stage in stages if stage["name"] == path[0]]
+    if named and len(path) > 1:
+        stages, path = named, path[1:]
+    tops = [] if named else [mapping]
+    for group in (tops, stages, [stage["method"] for stage in stages]):
+        found = [home for home in (_descend(start, path[:-1]) for start in group) if home and path[-1] in home]
+        if found:
+            return [(home, path[-1]) for home in found]
+    return []
+
+
+def _descend(mapping: dict[str, Any], path: list[str]) -> dict[str, Any] | None:
+    current: Any = mapping
+    for key in path:
+        current = current.get(key) if isinstance(current, dict) else None
+    return current if isinstance(current, dict) else None
+
+
+def _paths(mapping: dict[str, Any]) -> set[str]:
+    """Every key that `--set` takes, without the stages' names."""
+    paths: set[str] = set()
+
+    def collect(node: dict[str, Any], prefix: str) -> None:
+        for key, value in node.items():
+            if key in ("stages", "method"):
+                continue
+            paths.add(prefix + key)
+            if isinstance(value, dict):
+                collect(value, f"{prefix}{key}.")
+
+    collect(mapping, "")
+    for stage in mapping["stages"]:
+        collect(stage, "")
+        collect(stage["method"], "")
+    return paths

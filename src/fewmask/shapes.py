@@ -1,0 +1,36 @@
+"""The tensors that pass between rooms: shape, range and meaning, spelt out once.
+
+Letters: B images in a batch, C channels, K classes (background is class 0), H rows, W columns.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+Images: TypeAlias = Tensor
+"""(B, C, H, W) float in [-1, 1]: prepared images. -1 is the darkest value that the intensity rule keeps."""
+
+Masks: TypeAlias = Tensor
+"""(B, H, W) int64 in 0..K-1, or `IGNORED`: one class a pixel."""
+
+Logits: TypeAlias = Tensor
+"""(B, K, H, W) float, unbounded: class scores before the softmax."""
+
+Probabilities: TypeAlias = Tensor
+"""(B, K, H, W) float in [0, 1], summing to 1 over K."""
+
+Verdicts: TypeAlias = Tensor
+"""(B, 1, h, w) float, unbounded: a critic's map, near 1 where it believes the image to be real."""
+
+IGNORED = 255
+"""The label of pixels that neither train nor score (nnU-Net's `ignore`)."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a cohort asks of a network: `channels` in, `classes` out (background first), square `size` in pixels."""
+
+    channels: int
+    classes: tuple[str, ...]
+    size: int
