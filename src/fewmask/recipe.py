@@ -21,7 +21,7 @@ class MethodConfig(Protocol):
     kind: Any
 
     def build(self, task: Task, segmenter: nn.Module | None) -> Any:
-        """The method, with fresh networks. `segmenter` is the frozen one of an earlier stage, where the recipe names it."""
+        """The method with fresh networks, around the frozen `segmenter` of an earlier stage where one is named."""
         ...
 
 
@@ -71,6 +71,7 @@ class Stage:
     """One training. `segmenter` names an earlier stage whose network this one uses, frozen.
 
     `choose` is the rule that picks the checkpoint: the last one, or the best on the held-out labelled patients.
+    `masks_share` is the part of a batch that comes from `cohorts.masks` where `cohorts.source` is labelled too.
     """
 
     name: str
@@ -81,7 +82,7 @@ class Stage:
     segmenter: str | None = None
     choose: Literal["last", "validation"] = "last"
     validate_every: int = 100
-    target_share: float = 0.5
+    masks_share: float = 0.5
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
@@ -104,11 +105,14 @@ class Recipe:
     checkpoint_minutes: float = 5.0
     workers: int = 0
     log_every: int = 10
+    precision: Literal["32", "bf16"] = "32"
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.size % 16:
             near = max(16, round(self.size / 16) * 16)
-            raise InputFault(f"size={self.size}: the networks halve it four times; use a multiple of 16, e.g. {near}")
+            raise InputFault(
+                f"size={self.size}: the networks halve it four times; use a multiple of 16, e.g. {near}"
+            )
 
     def stage(self, name: str) -> Stage:
         """The stage of that name."""
@@ -160,7 +164,9 @@ def override(recipe: Recipe, assignments: Iterable[str], kinds: Mapping[str, typ
         path, value = parse_assignment(assignment)
         homes = _homes(mapping, path)
         if not homes:
-            raise InputFault(f"--set {assignment}: unknown key; {did_you_mean('.'.join(path), _paths(mapping))}")
+            raise InputFault(
+                f"--set {assignment}: unknown key; {did_you_mean('.'.join(path), _paths(mapping))}"
+            )
         for home, key in homes:
             home[key] = value
     return recipe_from_mapping(mapping, kinds, "--set") if mapping != to_mapping(recipe) else recipe
@@ -173,7 +179,9 @@ def _homes(mapping: dict[str, Any], path: list[str]) -> list[tuple[dict[str, Any
         stages, path = named, path[1:]
     tops = [] if named else [mapping]
     for group in (tops, stages, [stage["method"] for stage in stages]):
-        found = [home for home in (_descend(start, path[:-1]) for start in group) if home and path[-1] in home]
+        found = [
+            home for home in (_descend(start, path[:-1]) for start in group) if home and path[-1] in home
+        ]
         if found:
             return [(home, path[-1]) for home in found]
     return []

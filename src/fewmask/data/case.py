@@ -76,6 +76,8 @@ class Cohort:
         else:
             raise InputFault(f"{self.root}: no channel {wanted!r}; {did_you_mean(wanted, self.channels)}")
         if any(len(case.images) != len(self.channels) for case in self.cases):
-            raise InputFault(f"{self.root}: its channels share one file, so one cannot be chosen; omit the option")
+            raise InputFault(
+                f"{self.root}: its channels share one file, so one cannot be chosen; omit the option"
+            )
         chosen = tuple(replace(case, images=(case.images[index],)) for case in self.cases)
         return replace(self, cases=chosen, channels=(self.channels[index],))

@@ -1,0 +1,230 @@
+"""The command `fewmask`. Each verb imports what it needs when it runs, so that `--help` answers at once."""
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+import fewmask
+from fewmask.errors import InputFault, Interrupted, RunFailed
+
+app = typer.Typer(
+    name="fewmask",
+    help="Train a medical-image segmenter when you have few masks, or none.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        typer.echo(f"fewmask {fewmask.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train a medical-image segmenter when you have few masks, or none."""
+
+
+@app.command(epilog="Example: fewmask demo --out demo")
+def demo(out: Out = Path("demo")) -> None:
+    """Train floor, CycleGAN and ceiling on a phantom of two hospitals and write the report (two minutes)."""
+    from fewmask.studies.demo import demonstrate
+
+    typer.echo(demonstrate(out))
+
+
+@app.command(epilog="Example: fewmask phantom placenta phantoms/placenta --size 64")
+def phantom(
+    kind: Annotated[str, typer.Argument(help="placenta or nested.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the cohorts into.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+    cases: Annotated[int | None, typer.Option(help="Cases of each cohort.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels of a side.")] = None,
+) -> None:
+    """Write seeded synthetic cohorts as nnU-Net folders."""
+    from fewmask.data.phantom import write_phantom
+
+    for folder in write_phantom(kind, out, seed, cases, size):
+        typer.echo(str(folder))
+
+
+@app.command(epilog="Example: fewmask check hospital_a hospital_b")
+def check(
+    folders: Annotated[list[Path], typer.Argument(help="One dataset folder, or a source and a target.")],
+    as_json: AsJson = False,
+) -> None:
+    """Look for faults in one or two datasets, and measure the gap between two."""
+    from fewmask.console import progress
+    from fewmask.data.check import check_folders
+
+    if len(folders) > 2:
+        raise click.UsageError("check takes one folder, or two: a source and a target")
+    report = check_folders(folders, progress)
+    _print(report.mapping(), str(report), as_json)
+    if report.faults:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Example: fewmask train cyclegan --source hospital_a --target hospital_b --out runs/cyclegan"
+)
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, a recipe.yaml, or module:function.")],
+    out: Out,
+    masks: Annotated[Path | None, typer.Option(help="A labelled dataset.")] = None,
+    source: Annotated[Path | None, typer.Option(help="The labelled dataset of another hospital.")] = None,
+    target: Annotated[
+        Path | None, typer.Option(help="Images without masks; its masks are never opened.")
+    ] = None,
+    source_channel: Annotated[
+        str | None, typer.Option(help="Channel of the source, by name or number.")
+    ] = None,
+    target_channel: Annotated[
+        str | None, typer.Option(help="Channel of the target, by name or number.")
+    ] = None,
+    start_from: Annotated[Path | None, typer.Option(help="Start from the networks of this run.")] = None,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(help="How many devices (or CPU processes) train together.")] = 1,
+    precision: Annotated[str | None, typer.Option(help="32 or bf16.")] = None,
+    small: Annotated[bool, typer.Option("--small", help="The same method, narrow, for two cores.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Where prepared slices are stored.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, e.g. --set steps=500.")
+    ] = None,
+) -> None:
+    """Train a recipe; the same command goes on with a run that was stopped."""
+    from fewmask.console import progress
+    from fewmask.recipes.reading import resolve
+    from fewmask.training.train import train as run_training
+
+    folders = {"masks": masks, "source": source, "target": target}
+    channels = {"source_channel": source_channel, "target_channel": target_channel}
+    resolved = resolve(recipe, small, folders, channels, start_from, precision, changes or [])
+    _one_of("--device", device, ("auto", "cpu", "cuda"))
+    run_training(resolved, out, device=device, devices=devices, cache=cache, progress=progress)
+    typer.echo(str(out))
+
+
+@app.command(epilog="Example: fewmask segment runs/cyclegan hospital_b --out runs/cyclegan/predictions")
+def segment(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[Path, typer.Argument(help="An image, a folder of images, or a dataset folder.")],
+    out: Out,
+    checkpoint: Annotated[str, typer.Option(help="chosen or latest.")] = "chosen",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write class probabilities too.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Write a mask for each image, in the image's own size, spacing, orientation and file type."""
+    from fewmask.console import progress
+    from fewmask.evaluation.segment import segment as run_segment
+
+    _one_of("--checkpoint", checkpoint, ("chosen", "latest"))
+    _one_of("--device", device, ("auto", "cpu", "cuda"))
+    which = "latest" if checkpoint == "latest" else "chosen"
+    written = run_segment(
+        run, images, out, which=which, with_probabilities=probabilities, device=device, progress=progress
+    )
+    typer.echo(f"{len(written.masks)} masks in {written.folder}")
+
+
+@app.command(epilog="Example: fewmask evaluate runs/cyclegan/predictions hospital_b --out runs/cyclegan")
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="A folder of predicted masks.")],
+    truth: Annotated[Path, typer.Argument(help="A dataset folder, or a folder of masks.")],
+    out: Out,
+    as_json: AsJson = False,
+) -> None:
+    """Score masks against masks, per case and class, with bootstrap intervals over patients."""
+    from fewmask.console import progress
+    from fewmask.evaluation.evaluate import evaluate as run_evaluate
+    from fewmask.evaluation.summary import format_summary
+
+    summary = run_evaluate(predictions, truth, out, progress=progress)
+    written = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    _print(written, format_summary(summary), as_json)
+
+
+@app.command(epilog="Example: fewmask report runs/floor runs/cyclegan runs/ceiling")
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders; the first is the one that is reported on.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; else report.html in the first run.")
+    ] = None,
+    pseudonyms: Annotated[
+        bool, typer.Option("--pseudonyms", help="Number the cases instead of naming them.")
+    ] = False,
+) -> None:
+    """Write a self-contained page: tables, pictures, curves, and how the checkpoint was chosen."""
+    from fewmask.evaluation.report import write_report
+
+    typer.echo(str(write_report(runs, out, pseudonyms=pseudonyms)))
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise click.UsageError(f"{option}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def _print(mapping: Any, text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(mapping, allow_nan=False) if as_json else text)
+
+
+def main() -> None:
+    """Run the command with the exit codes of its contract."""
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        answer = app(standalone_mode=False)
+        return answer if isinstance(answer, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        return _say(f"{error.format_message()} (fewmask --help shows the forms)", 2)
+    except (InputFault, RunFailed, Interrupted) as error:
+        return _say(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted; the same command goes on", 130)
+    except OSError as error:
+        return _file_trouble(error)
+
+
+def _file_trouble(error: OSError) -> int:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _say(
+            f"{error.filename or 'output'}: the disk is full; free some, then run the same command again", 3
+        )
+    return _say(
+        f"{error.filename or 'a file'}: {error.strerror or error}; check the path and its permissions", 1
+    )
+
+
+def _say(text: str, code: int) -> int:
+    print(f"fewmask: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Drawn cohorts by name: folders to try every verb on, without anybody's images."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fewmask.config import did_you_mean
+from fewmask.data.phantoms.nested import write_nested
+from fewmask.data.phantoms.placenta import write_placenta
+from fewmask.errors import InputFault
+
+PHANTOMS: Mapping[str, Callable[[Path, int, int | None, int | None], tuple[Path, ...]]] = {
+    "placenta": write_placenta,
+    "nested": write_nested,
+}
+
+
+def write_phantom(
+    kind: str, out: Path, seed: int = 0, cases: int | None = None, size: int | None = None
+) -> tuple[Path, ...]:
+    """Write a drawn pair of cohorts below `out` and say which folders they are.
+
+    `cases` is the number of cases of each folder (None: the kind's own numbers), `size` the side of a picture or
+    of a slice. The same seed gives the same pixels, and asking for more cases does not change the earlier ones.
+    `-` and `_` are equal in kinds. Raises `InputFault` for an unknown kind, for a folder that holds something
+    already, for fewer than 4 cases, for less than 32 px and for a negative seed.
+    """
+    name = kind.replace("-", "_")
+    if name not in PHANTOMS:
+        raise InputFault(f"no phantom {kind!r}; {did_you_mean(name, PHANTOMS)}")
+    return PHANTOMS[name](out, seed, cases, size)

@@ -1,0 +1,99 @@
+"""Writing a drawn cohort as a real nnU-Net v2 folder with its tables."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewmask import __version__
+from fewmask.errors import InputFault
+from fewmask.files import write_json, write_text
+
+FEWEST_CASES = 4
+SMALLEST_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What `dataset.json` says about a drawn folder. `classes` starts with background; class i has value i."""
+
+    name: str
+    description: str
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    file_ending: str
+    kind: str
+    seed: int
+    size: int
+
+
+@dataclass(frozen=True)
+class DrawnCase:
+    """Where one drawn case belongs: its row of `cases.csv` without the outcomes."""
+
+    name: str
+    patient: str
+    site: str
+    split: str
+
+    @property
+    def suffix(self) -> str:
+        """The ending of nnU-Net's folder names: `Tr` for training cases, `Ts` for test cases."""
+        return "Tr" if self.split == "train" else "Ts"
+
+    def image_path(self, root: Path, file_ending: str, channel: int = 0) -> Path:
+        """The file of one channel."""
+        return root / f"images{self.suffix}" / f"{self.name}_{channel:04d}{file_ending}"
+
+    def mask_path(self, root: Path, file_ending: str) -> Path:
+        """The file of the mask, which test cases have too."""
+        return root / f"labels{self.suffix}" / f"{self.name}{file_ending}"
+
+
+def checked(kind: str, seed: int, cases: int, size: int) -> None:
+    """Refuse numbers that no phantom can be drawn with. Raises `InputFault`."""
+    if cases < FEWEST_CASES:
+        raise InputFault(f"phantom {kind}: {cases} cases leave no test part; ask for {FEWEST_CASES} or more")
+    if size < SMALLEST_SIZE:
+        raise InputFault(f"phantom {kind}: at {size} px its parts vanish; ask for {SMALLEST_SIZE} or more")
+    if seed < 0:
+        raise InputFault(f"phantom {kind}: the seed {seed} is negative; give 0 or a positive number")
+
+
+def refuse_occupied(folders: Sequence[Path]) -> None:
+    """Refuse to draw over anything that is there already. Raises `InputFault`, before a file is written."""
+    for folder in folders:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise InputFault(f"{folder}: exists already and is not empty; remove it or choose another folder")
+
+
+def write_about(root: Path, drawn: Drawn, training: int) -> None:
+    """Write `dataset.json` with nnU-Net's keys, and beside them that the images are drawn, by what and how."""
+    write_json(
+        root / "dataset.json",
+        {
+            "name": drawn.name,
+            "description": drawn.description,
+            "licence": "CC0-1.0",
+            "channel_names": {str(index): channel for index, channel in enumerate(drawn.channels)},
+            "labels": {name: value for value, name in enumerate(drawn.classes)},
+            "numTraining": training,
+            "file_ending": drawn.file_ending,
+            "synthetic": True,
+            "made_by": "fewmask",
+            "version": __version__,
+            "phantom": drawn.kind,
+            "seed": drawn.seed,
+            "size": drawn.size,
+        },
+    )
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a comma-separated table with a header line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,209 @@
+"""How images become network input: decided from the data, written down, and exactly reversible."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from fewmask.config import STRICT
+from fewmask.data.raster import Raster
+from fewmask.data.survey import Look, percentiles
+from fewmask.errors import InputFault
+
+STEADY_SCALE = 1.5
+"""Volumes whose intensity ranges differ by less than this factor share one scale (CT does, MR does not)."""
+
+CLEARLY_THICKER = 1.5
+"""A volume is cut across the axis whose spacing exceeds the others by this factor, else across its last axis."""
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How raw values become [-1, 1]: `low` maps to -1, `high` to 1, and what lies beyond is clipped.
+
+    `fixed`: low and high are values. `own_percentiles`: each image's own percentiles (0.5 and 99.5) are used.
+    """
+
+    rule: Literal["fixed", "own_percentiles"]
+    low: float = 0.0
+    high: float = 255.0
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything that is decided about one cohort's images before training.
+
+    `pixel_mm` is the size of a prepared pixel, the same for all volumes; None lets each image's longest side fill
+    `size`. `slice_axis` is the axis, in RAS order, across which volumes are cut; None for pictures.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    role: str
+    channels: int
+    size: int
+    intensity: tuple[Intensity, ...]
+    pixel_mm: float | None = None
+    slice_axis: int | None = None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image of `shape` lies in the prepared square: resized to `height` x `width`, at `top`, `left`."""
+
+    shape: tuple[int, int]
+    height: int
+    width: int
+    top: int
+    left: int
+
+
+def decide(role: str, looks: Sequence[Look], size: int, pixel_mm: float | None, channels: int) -> Preparation:
+    """The preparation that fits a cohort; `pixel_mm` comes from `shared_pixel_mm` over all cohorts of a run."""
+    axis = slice_axis(looks) if len(looks[0].shape) == 3 else None
+    rules = [_intensity(looks, channel) for channel in range(looks[0].channels)]
+    if channels != len(rules):
+        rules = [rules[0]] * channels
+    return Preparation(role, channels, size, tuple(rules), pixel_mm, axis)
+
+
+def shared_channels(groups: Sequence[Sequence[Look]]) -> int:
+    """The number of channels that all cohorts of a run can be brought to; grey pictures join colour ones."""
+    counts = sorted({look.channels for looks in groups for look in looks})
+    if len(counts) == 1 or counts == [1, 3]:
+        return counts[-1]
+    raise InputFault(
+        f"images with {' and '.join(map(str, counts))} channels cannot train together; choose one channel of each "
+        "with --source-channel and --target-channel"
+    )
+
+
+def shared_pixel_mm(groups: Sequence[Sequence[Look]], size: int) -> float | None:
+    """The pixel size at which the widest slice of any cohort fills `size`; None for pictures or unknown spacing."""
+    looks = [look for group in groups for look in group]
+    if any(look.unit != "mm" or len(look.shape) != 3 for look in looks):
+        return None
+    widest = 0.0
+    for group in groups:
+        axis = slice_axis(group)
+        for look in group:
+            extents = [n * mm for n, mm in zip(look.shape, look.spacing, strict=True)]
+            widest = max(widest, *(extent for index, extent in enumerate(extents) if index != axis))
+    return widest / size
+
+
+def slice_axis(looks: Sequence[Look]) -> int:
+    """The axis across which volumes are cut into slices."""
+    spacing = np.median([look.spacing for look in looks], axis=0)
+    thickest = int(np.argmax(spacing))
+    others = np.delete(spacing, thickest)
+    return thickest if spacing[thickest] >= CLEARLY_THICKER * others.max() else 2
+
+
+def _intensity(looks: Sequence[Look], channel: int) -> Intensity:
+    if all(look.whole_bytes and len(look.shape) == 2 for look in looks):
+        return Intensity("fixed", 0.0, 255.0)
+    low = np.array([look.low[channel] for look in looks])
+    high = np.array([look.high[channel] for look in looks])
+    ranges = high - low
+    if len(looks) > 1 and ranges.min() > 0 and ranges.max() / ranges.min() < STEADY_SCALE:
+        return Intensity("fixed", float(np.median(low)), float(np.median(high)))
+    return Intensity("own_percentiles")
+
+
+def canonical(raster: Raster) -> Raster:
+    """A volume with its axes in RAS order (pictures are returned as they are)."""
+    if raster.affine is None or raster.dimensions == 2:
+        return raster
+    orientation = nib.io_orientation(raster.affine)
+    turned = np.stack([nib.apply_orientation(channel, orientation) for channel in raster.array])
+    order = np.argsort(orientation[:, 0]).astype(int)
+    affine = raster.affine @ nib.orientations.inv_ornt_aff(orientation, raster.shape)
+    return Raster(turned, tuple(raster.spacing[axis] for axis in order), raster.unit, affine)
+
+
+def as_it_lay(volume: np.ndarray, original: Raster) -> np.ndarray:
+    """A volume (K, *spatial) in RAS order back in the axes of the file it came from."""
+    if original.affine is None or original.dimensions == 2:
+        return volume
+    ras = nib.orientations.axcodes2ornt(("R", "A", "S"))
+    back = nib.orientations.ornt_transform(ras, nib.io_orientation(original.affine))
+    return np.stack([nib.apply_orientation(channel, back) for channel in volume])
+
+
+def scaled(raster: Raster, preparation: Preparation) -> np.ndarray:
+    """Pixel values in [-1, 1], float32, with the preparation's number of channels."""
+    own = percentiles(raster)
+    raw = raster.array
+    if raw.shape[0] == 1 and preparation.channels == 3:
+        raw, own = np.repeat(raw, 3, axis=0), (own[0] * 3, own[1] * 3)
+    if raw.shape[0] != preparation.channels:
+        raise InputFault(
+            f"an image has {raw.shape[0]} channels where the run was trained on {preparation.channels}; "
+            "segment images of the same kind, or train with --source-channel / --target-channel"
+        )
+    channels: list[np.ndarray] = []
+    for index, rule in enumerate(preparation.intensity):
+        fixed = rule.rule == "fixed"
+        low, high = (rule.low, rule.high) if fixed else (own[0][index], own[1][index])
+        span = max(high - low, 1e-6)
+        channels.append(np.clip((raw[index].astype(np.float32) - low) / span * 2.0 - 1.0, -1.0, 1.0))
+    return np.stack(channels)
+
+
+def slices_of(volume: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """A picture (C, H, W) or a volume (C, X, Y, Z) in RAS order as slices (N, C, H, W)."""
+    if preparation.slice_axis is None:
+        return volume[None]
+    return np.moveaxis(volume, 1 + preparation.slice_axis, 0)
+
+
+def assembled(slices: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """The inverse of `slices_of`."""
+    return slices[0] if preparation.slice_axis is None else np.moveaxis(slices, 0, 1 + preparation.slice_axis)
+
+
+def placement(raster: Raster, preparation: Preparation) -> Placement:
+    """Where each slice of a raster (volumes in RAS order) lies in the prepared square; the aspect in mm is kept."""
+    kept = [axis for axis in range(raster.dimensions) if axis != preparation.slice_axis]
+    rows, columns = (raster.shape[axis] for axis in kept)
+    extents = [raster.shape[axis] * raster.spacing[axis] for axis in kept]
+    size = preparation.size
+    # A volume wider than any that was trained on is shrunk to fit rather than cut.
+    pixel = max(preparation.pixel_mm or 0.0, max(extents) / size)
+    height, width = (min(size, max(1, round(extent / pixel))) for extent in extents)
+    return Placement((rows, columns), height, width, (size - height) // 2, (size - width) // 2)
+
+
+def place_images(slices: np.ndarray, place: Placement, size: int) -> torch.Tensor:
+    """Slices (N, C, H, W) in [-1, 1] resized and padded with -1 to (N, C, size, size)."""
+    images = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.float32))
+    wanted = (place.height, place.width)
+    if wanted != place.shape:
+        shrinks = place.height < place.shape[0] or place.width < place.shape[1]
+        images = F.interpolate(images, wanted, mode="bilinear", align_corners=False, antialias=shrinks)
+    return F.pad(images.clamp(-1.0, 1.0), _margins(place, size), value=-1.0)
+
+
+def place_masks(slices: np.ndarray, place: Placement, size: int) -> torch.Tensor:
+    """Class slices (N, H, W) resized (nearest) and padded with background to (N, size, size), uint8."""
+    masks = torch.from_numpy(np.ascontiguousarray(slices))[:, None].float()
+    masks = F.interpolate(masks, (place.height, place.width), mode="nearest-exact")
+    return F.pad(masks[:, 0].to(torch.uint8), _margins(place, size), value=0)
+
+
+def replace_in_original(probabilities: torch.Tensor, place: Placement) -> torch.Tensor:
+    """Prepared (N, K, size, size) back on the slices' own grid, (N, K, H, W): probabilities, not masks, are resized."""
+    inner = probabilities[..., place.top : place.top + place.height, place.left : place.left + place.width]
+    if (place.height, place.width) == place.shape:
+        return inner
+    return F.interpolate(inner, place.shape, mode="bilinear", align_corners=False)
+
+
+def _margins(place: Placement, size: int) -> list[int]:
+    right, bottom = size - place.width - place.left, size - place.height - place.top
+    return [place.left, right, place.top, bottom]

@@ -1,0 +1,277 @@
+"""Who trains, who validates, who is only tested: patients are divided, never their images one by one.
+
+The order of patients is drawn by a hash of the seed and the patient's name, so a split depends on neither the
+order of the files nor a library's random numbers, and one added patient moves few of the others.
+"""
+
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from fewmask.config import STRICT, from_mapping, to_mapping
+from fewmask.data.case import Case, Cohort
+from fewmask.errors import InputFault
+from fewmask.files import write_json
+from fewmask.recipe import SplitConfig
+
+SPLITS_FINAL = "splits_final.json"
+
+SAME_PATIENT = "SAME PATIENT ON BOTH SIDES"
+
+ACCEPT = "give each patient one side, or accept it with --set split.unit=image, which every page then says"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The names of the cases that train, validate and test; `remarks` go on every page with a score."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    cohort: str
+    unit: Literal["patient", "image"]
+    seed: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    stratified_by: str | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def split_cohort(
+    cohort: Cohort,
+    config: SplitConfig,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+    whole: bool = True,
+) -> Split:
+    """Hold some patients of the train part out for validation; the test part stays as the folder has it.
+
+    `groups` names the near-duplicate group of each case and is used where patients are unknown. `whole=False`
+    says that the cohort is a part of its folder (a half from `divide_cohort`): nnU-Net's splits_final.json
+    speaks of the whole folder and is then not read. The result does not depend on the order of the cases.
+    Raises InputFault where a patient would be on both sides, and where there is only one patient.
+    """
+    train, test = cohort.part("train"), cohort.part("test")
+    if config.unit == "patient":
+        require_disjoint(train, test, f"{cohort.root}: train and test")
+    final = cohort.root / SPLITS_FINAL
+    if whole and final.is_file():
+        learn, held, remarks = _fold(final, cohort, config)
+        by = None
+    else:
+        learn, held, by, remarks = _drawn(cohort, config, seed, groups)
+    remarks += _marks(cohort, (learn, held, test), groups)
+    return Split(cohort.name, config.unit, seed, _names(learn), _names(held), _names(test), by, remarks)
+
+
+def require_disjoint(a: Iterable[Case], b: Iterable[Case], what: str, remedy: str = ACCEPT) -> None:
+    """Refuse a patient who is on both sides. `what` names the place and the two sides in the message."""
+    shared = sorted(_patients(a) & _patients(b))
+    if shared:
+        more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
+        raise InputFault(f"{what}: patient {', '.join(shared[:3])}{more} on both sides; {remedy}")
+
+
+def divide_cohort(
+    cohort: Cohort, seed: int, groups: Mapping[str, str] | None = None
+) -> tuple[Cohort, Cohort]:
+    """Halve one folder into a source and a target that share no patient, each site evenly.
+
+    The train part is halved; every test case goes to the second cohort, the target, where scores are taken.
+    """
+    train, test = cohort.part("train"), cohort.part("test")
+    mend = "give each patient one `split` in cases.csv"
+    require_disjoint(train, test, f"{cohort.root}: train and test", mend)
+    units = _units(cohort, train, "patient", groups)
+    if len(units) < 2:
+        raise InputFault(
+            f"{cohort.root}: one patient cannot be source and target; use a folder with two or more"
+        )
+    chosen, _ = _choose(units, 0.5, f"divide:{seed}")
+    first = tuple(case for case in train if case.name in chosen)
+    second = tuple(case for case in train if case.name not in chosen)
+    remark = (
+        f"one folder as source and target: its train part is divided by patient, "
+        f"{len(_patients(first))} to the source and {len(_patients(second))} to the target"
+    )
+    remarks = (*cohort.remarks, remark)
+    return replace(cohort, cases=first, remarks=remarks), replace(
+        cohort, cases=second + test, remarks=remarks
+    )
+
+
+def write_splits(path: Path, splits: Sequence[Split]) -> None:
+    """Write a run's split.json: one entry a cohort."""
+    write_json(path, to_mapping(tuple(splits)))
+
+
+def read_splits(path: Path) -> tuple[Split, ...]:
+    """Read a run's split.json."""
+    return tuple(from_mapping(Split, entry, str(path)) for entry in _entries(path, "train this run again"))
+
+
+def write_splits_final(path: Path, splits: Sequence[Split]) -> None:
+    """Write nnU-Net's splits_final.json: one fold a split, with its train and validation cases."""
+    write_json(path, [{"train": list(split.train), "val": list(split.validation)} for split in splits])
+
+
+def _entries(path: Path, remedy: str) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputFault(f"{path}: no such file; check the path") from None
+    except ValueError:
+        raise InputFault(f"{path}: not valid JSON; {remedy}") from None
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise InputFault(f"{path}: expected a list of splits; {remedy}")
+    return content
+
+
+def _patients(cases: Iterable[Case]) -> set[str]:
+    return {case.patient for case in cases}
+
+
+def _names(cases: Iterable[Case]) -> tuple[str, ...]:
+    return tuple(sorted(case.name for case in cases))
+
+
+def _rank(key: str, unit: str) -> bytes:
+    return hashlib.blake2b(f"{key}\0{unit}".encode(), digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What is kept together: a patient, a group of near-duplicates, or a single image."""
+
+    name: str
+    site: str
+    cases: tuple[str, ...]
+
+
+def _units(
+    cohort: Cohort, cases: Iterable[Case], unit: str, groups: Mapping[str, str] | None
+) -> tuple[_Unit, ...]:
+    members: dict[str, list[Case]] = defaultdict(list)
+    grouped = groups if groups and not cohort.patients_known else {}
+    for case in cases:
+        members[case.name if unit == "image" else grouped.get(case.name, case.patient)].append(case)
+    return tuple(
+        # A patient seen at several sites counts for the first of them by name.
+        _Unit(
+            name, min(case.site or "" for case in members[name]), tuple(case.name for case in members[name])
+        )
+        for name in sorted(members)
+    )
+
+
+def _choose(units: Sequence[_Unit], share: float, key: str) -> tuple[frozenset[str], bool]:
+    """The cases of a share of the units, each site in proportion, and whether sites counted.
+
+    At least one unit is chosen and at least one left. Places go round by largest remainder, so the total is
+    that of an unstratified draw.
+    """
+    strata: dict[str, list[_Unit]] = defaultdict(list)
+    for unit in sorted(units, key=lambda unit: _rank(key, unit.name)):
+        strata[unit.site].append(unit)
+    total = min(max(math.floor(share * len(units) + 0.5), 1), len(units) - 1)
+    exact = {site: total * len(members) / len(units) for site, members in strata.items()}
+    places = {site: math.floor(number + 1e-9) for site, number in exact.items()}
+    late = sorted(strata, key=lambda site: (places[site] - exact[site], _rank(key, site)))
+    for site in late[: total - sum(places.values())]:
+        places[site] += 1
+    chosen = (unit for site, members in strata.items() for unit in members[: places[site]])
+    return frozenset(name for unit in chosen for name in unit.cases), len(strata) > 1
+
+
+_Drawn = tuple[tuple[Case, ...], tuple[Case, ...], str | None, tuple[str, ...]]
+
+
+def _drawn(cohort: Cohort, config: SplitConfig, seed: int, groups: Mapping[str, str] | None) -> _Drawn:
+    if not 0.0 < config.validation < 1.0:
+        asked = f"split.validation={config.validation}"
+        raise InputFault(f"{asked}: a share between 0 and 1 is held out; e.g. --set split.validation=0.2")
+    train = cohort.part("train")
+    units = _units(cohort, train, config.unit, groups)
+    if len(units) < 2:
+        raise InputFault(_too_few(cohort, train, config))
+    held, stratified = _choose(units, config.validation, f"split:{seed}")
+    remarks: tuple[str, ...] = ()
+    if config.unit == "patient" and not cohort.patients_known:
+        remarks = ("no patient is named, so every case counts as one patient",)
+        together = sum(len(unit.cases) > 1 for unit in units)
+        if together:
+            remarks += (f"near-duplicate images stay on one side ({together} groups)",)
+    return (
+        tuple(case for case in train if case.name not in held),
+        tuple(case for case in train if case.name in held),
+        "site" if stratified else None,
+        remarks,
+    )
+
+
+def _too_few(cohort: Cohort, train: Sequence[Case], config: SplitConfig) -> str:
+    if not train:
+        return f"{cohort.root}: no case to train on; put images into its train part"
+    if len(train) == 1:
+        return f"{cohort.root}: one case cannot both train and validate; add cases"
+    if config.unit == "patient" and cohort.patients_known:
+        who = f"all {len(train)} training cases are of one patient"
+    else:
+        who = f"all {len(train)} training cases are near-duplicates of one another"
+    return f"{cohort.root}: {who}; add patients, or divide the images with --set split.unit=image"
+
+
+def _fold(
+    path: Path, cohort: Cohort, config: SplitConfig
+) -> tuple[tuple[Case, ...], tuple[Case, ...], tuple[str, ...]]:
+    """The sides of `config.fold` in nnU-Net's file. nnU-Net divides cases, so patients are checked here."""
+    folds = _entries(path, "write it as nnU-Net does, or remove it")
+    if not 0 <= config.fold < len(folds):
+        raise InputFault(f"{path}: no fold {config.fold}, it has {len(folds)}; use --set split.fold=0")
+    known = {case.name: case for case in cohort.part("train")}
+    sides = [folds[config.fold].get(key) for key in ("train", "val")]
+    if not all(isinstance(side, list) and side for side in sides):
+        raise InputFault(
+            f"{path}: fold {config.fold} needs non-empty lists 'train' and 'val'; mend or remove the file"
+        )
+    names: list[list[str]] = [[str(name) for name in side or ()] for side in sides]
+    strange = sorted({name for side in names for name in side} - set(known))
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise InputFault(
+            f"{path}: {', '.join(strange[:3])}{more} not among the training cases; mend or remove the file"
+        )
+    twice = sorted(set(names[0]) & set(names[1]))
+    if twice:
+        raise InputFault(
+            f"{path}: case {twice[0]} is on both sides of fold {config.fold}; mend or remove the file"
+        )
+    learn, held = (tuple(known[name] for name in dict.fromkeys(side)) for side in names)
+    if config.unit == "patient":
+        require_disjoint(learn, held, f"{path}: fold {config.fold} (nnU-Net divides cases, not patients)")
+    remarks = (f"train and validation as fold {config.fold} of {SPLITS_FINAL} says",)
+    left = len(known) - len(learn) - len(held)
+    return (
+        learn,
+        held,
+        remarks + ((f"{left} training cases are in neither side of that fold",) if left else ()),
+    )
+
+
+def _marks(
+    cohort: Cohort, sides: tuple[tuple[Case, ...], ...], groups: Mapping[str, str] | None
+) -> tuple[str, ...]:
+    """What the reader of a score must know: a patient, or near-duplicate images, on more than one side."""
+    patients = [_patients(side) for side in sides]
+    if sum(map(len, patients)) > len(set[str]().union(*patients)):
+        return (SAME_PATIENT,)
+    if not groups or cohort.patients_known:
+        return ()
+    seen = [{groups.get(case.name, case.name) for case in side} for side in sides]
+    crossing = sum(count > 1 for count in Counter(group for side in seen for group in side).values())
+    return (f"near-duplicate images on both sides ({crossing} groups)",) if crossing else ()

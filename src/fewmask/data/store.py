@@ -1,0 +1,213 @@
+"""Prepared slices on disk: built once, found again by what they hold, mapped into memory only a batch at a time."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fewmask.config import to_mapping
+from fewmask.data.case import Case, Cohort
+from fewmask.data.preparation import (
+    Preparation,
+    canonical,
+    place_images,
+    place_masks,
+    placement,
+    scaled,
+    slices_of,
+)
+from fewmask.data.raster import Raster, read_case, read_classes
+from fewmask.data.survey import Look
+from fewmask.errors import InputFault
+
+FORMAT = 1
+"""Raised whenever the same images would be stored otherwise, so that an old store is never taken for a new one."""
+
+
+@dataclass(frozen=True)
+class SliceStore:
+    """A folder with `images.npy` (N, C, S, S) float16 and, where labelled, `masks.npy` (N, S, S) uint8.
+
+    `cases` are in the order of their rows; `first_row` is where each begins.
+    """
+
+    folder: Path
+    cases: tuple[str, ...]
+    first_row: tuple[int, ...]
+
+    def rows_of(self, names: Sequence[str]) -> np.ndarray:
+        """The rows of these cases, in the store's order."""
+        wanted = set(names)
+        spans = zip(self.cases, self.first_row, (*self.first_row[1:], self.row_count), strict=True)
+        kept = [np.arange(start, stop) for name, start, stop in spans if name in wanted]
+        return np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
+
+    @property
+    def row_count(self) -> int:
+        """How many slices are stored."""
+        return self._map("images").shape[0]
+
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """Images (N, C, S, S), float32 in [-1, 1]."""
+        return self._map("images")[rows].astype(np.float32)
+
+    def masks(self, rows: np.ndarray) -> np.ndarray:
+        """Masks (N, S, S), int64 classes."""
+        return self._map("masks")[rows].astype(np.int64)
+
+    def _map(self, name: str) -> np.ndarray:
+        # The map is opened anew for each batch and dropped with it: pages of a lasting map would count as this
+        # process's memory until all of the data set is in it.
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+
+
+def stored_bytes(looks: Sequence[Look], preparation: Preparation) -> int:
+    """What a store of these cases takes on disk."""
+    slices = sum(
+        1 if preparation.slice_axis is None else look.shape[preparation.slice_axis] for look in looks
+    )
+    return slices * preparation.size**2 * (2 * preparation.channels + 1)
+
+
+def cache_root(chosen: Path | None) -> Path:
+    """Where stores lie: `--cache`, else $FEWMASK_CACHE, else ~/.cache/fewmask."""
+    return chosen or Path(os.environ.get("FEWMASK_CACHE") or Path.home() / ".cache" / "fewmask")
+
+
+def content_key(cohort: Cohort, cases: Sequence[Case], preparation: Preparation, labelled: bool) -> str:
+    """A hash over the files' bytes and the preparation: equal content is found again wherever it lies."""
+    digest = hashlib.blake2b(digest_size=16)
+    settings = [FORMAT, labelled, to_mapping(preparation)]
+    if labelled:
+        settings += [cohort.label_values, cohort.ignored_value]
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    for case in cases:
+        digest.update(case.name.encode())
+        for path in (*case.images, *((case.mask,) if labelled and case.mask else ())):
+            for file in sorted(path.iterdir()) if path.is_dir() else (path,):
+                with file.open("rb") as opened:
+                    digest.update(hashlib.file_digest(opened, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def open_store(
+    cohort: Cohort,
+    cases: Sequence[Case],
+    preparation: Preparation,
+    cache: Path,
+    *,
+    labelled: bool,
+    stored: Callable[[], None],
+) -> SliceStore:
+    """The store of these cases, built now if it is not in the cache yet; `stored` is called after each case.
+
+    Raises InputFault for a labelled case without a mask, and for a disk that is too full.
+    """
+    folder = cache / content_key(cohort, cases, preparation, labelled)
+    if not (folder / "index.json").exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
+        try:
+            _build(temporary, cohort, cases, preparation, labelled, stored)
+            with contextlib.suppress(
+                OSError
+            ):  # Another run has built the same store meanwhile; its files are ours.
+                temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return load_store(folder)
+
+
+def load_store(folder: Path) -> SliceStore:
+    """A store that was built before."""
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    return SliceStore(folder, tuple(index["cases"]), tuple(index["first_row"]))
+
+
+def _build(
+    folder: Path,
+    cohort: Cohort,
+    cases: Sequence[Case],
+    preparation: Preparation,
+    labelled: bool,
+    stored: Callable[[], None],
+) -> None:
+    first_row: list[int] = []
+    row = 0
+    images = _GrowingArray(folder / "images.npy", np.float16, (preparation.channels, *[preparation.size] * 2))
+    masks = _GrowingArray(folder / "masks.npy", np.uint8, (preparation.size, preparation.size))
+    with images, masks:
+        for case in cases:
+            first_row.append(row)
+            raster = read_case(case)
+            classes = _classes(cohort, case, raster) if labelled else None
+            for chunk_images, chunk_masks in _prepared(raster, classes, preparation):
+                images.append(chunk_images)
+                if chunk_masks is not None:
+                    masks.append(chunk_masks)
+                row += len(chunk_images)
+            stored()
+    if not labelled:
+        (folder / "masks.npy").unlink()
+    index = {"cases": [case.name for case in cases], "first_row": first_row}
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _classes(cohort: Cohort, case: Case, raster: Raster) -> Raster:
+    if case.mask is None:
+        raise InputFault(
+            f"{cohort.root}: case {case.name} has no mask; add it to the labels, or give the folder as --target"
+        )
+    return Raster(read_classes(cohort, case)[None], raster.spacing, raster.unit, raster.affine)
+
+
+def _prepared(
+    raster: Raster, classes: Raster | None, preparation: Preparation
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Prepared slices of one case, 32 at a time."""
+    turned = canonical(raster)
+    place = placement(turned, preparation)
+    slices = slices_of(scaled(turned, preparation), preparation)
+    labels = slices_of(canonical(classes).array, preparation)[:, 0] if classes is not None else None
+    for start in range(0, len(slices), 32):
+        chunk = slice(start, start + 32)
+        images = place_images(slices[chunk], place, preparation.size).numpy().astype(np.float16)
+        masks = place_masks(labels[chunk], place, preparation.size).numpy() if labels is not None else None
+        yield images, masks
+
+
+class _GrowingArray:
+    """A .npy file that grows by whole rows; its header is written when the number of rows is known."""
+
+    def __init__(self, path: Path, dtype: type, row_shape: tuple[int, ...]) -> None:
+        self.path, self.dtype, self.row_shape = path, np.dtype(dtype), row_shape
+        self.rows = 0
+
+    def __enter__(self) -> "_GrowingArray":
+        self.file = self.path.open("wb")
+        self._write_header()
+        return self
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add rows of the array's own type and shape."""
+        self.file.write(np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
+        self.rows += len(rows)
+
+    def __exit__(self, *reason: object) -> None:
+        self.file.seek(0)
+        self._write_header()
+        self.file.close()
+
+    def _write_header(self) -> None:
+        # A header of version 1 is padded to 64 bytes; with room for 20 digits its length never changes.
+        text = f"{{'descr': '{self.dtype.str}', 'fortran_order': False, 'shape': {(self.rows, *self.row_shape)}, }}"
+        length = 128 + 64
+        padded = text.ljust(length - 11) + "\n"
+        self.file.write(b"\x93NUMPY\x01\x00" + (length - 10).to_bytes(2, "little") + padded.encode())

@@ -1,0 +1,101 @@
+"""Masks for images, each in its image's own size, spacing, orientation and file type."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fewmask.data.case import Case
+from fewmask.data.layouts import read_images
+from fewmask.data.preparation import (
+    as_it_lay,
+    assembled,
+    canonical,
+    place_images,
+    placement,
+    replace_in_original,
+    scaled,
+    slices_of,
+)
+from fewmask.data.raster import read_case, write_classes, write_probabilities
+from fewmask.evaluation.trained import Trained, Which, load_trained, probabilities_of
+from fewmask.files import write_json
+from fewmask.training.material import Progress, silent
+
+SLICES_AT_ONCE = 8
+
+MANIFEST = "predictions.json"
+"""Beside the masks: which image each was made from, and by which checkpoint."""
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What `segment` wrote: the mask of each case."""
+
+    folder: Path
+    masks: tuple[Path, ...]
+
+
+def segment(
+    run: Path,
+    images: Path,
+    out: Path,
+    *,
+    which: Which = "chosen",
+    with_probabilities: bool = False,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Segmented:
+    """Segment an image, a folder of images, or a dataset folder (its test part where it has one).
+
+    Mask files hold class numbers 0..K-1, as nnU-Net's do, whatever values the training masks had.
+    Raises InputFault for unreadable images or a run without a checkpoint; masks that are finished by then stay.
+    """
+    trained = load_trained(run, which, device)
+    cases = read_images(images)
+    masks: list[Path] = []
+    entries: list[dict[str, Any]] = []
+    with progress("segmenting", len(cases)) as done:
+        for case in cases:
+            probabilities = segment_case(trained, case)
+            classes = len(probabilities)
+            masks.append(
+                write_classes(
+                    probabilities.argmax(0).astype(np.uint8), case.images[0], out, case.name, range(classes)
+                )
+            )
+            if with_probabilities:
+                write_probabilities(probabilities, case.images[0], out, case.name)
+            entries.append(
+                {"case": case.name, "images": [str(path.resolve()) for path in case.images], "mask": masks[-1].name}
+            )
+            done()
+    write_json(out / MANIFEST, {"checkpoint": {"step": trained.step, "rule": trained.rule}, "cases": entries})
+    return Segmented(out, tuple(masks))
+
+
+def segment_case(trained: Trained, case: Case) -> np.ndarray:
+    """Class probabilities (K, *spatial) on the image's own grid and axes, float32.
+
+    The probabilities are brought back to the original grid, and only then is a class chosen: masks that are
+    enlarged have stairs at their rims.
+    """
+    return on_own_grid(trained, case, lambda prepared: probabilities_of(trained, prepared))
+
+
+def on_own_grid(trained: Trained, case: Case, predict: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """Apply a function of prepared images (N, C, S, S) -> (N, K, S, S) to a case, on the case's own grid."""
+    original = read_case(case)
+    turned = canonical(original)
+    place = placement(turned, trained.preparation)
+    slices = slices_of(scaled(turned, trained.preparation), trained.preparation)
+    parts: list[torch.Tensor] = []
+    for start in range(0, len(slices), SLICES_AT_ONCE):
+        prepared = place_images(slices[start : start + SLICES_AT_ONCE], place, trained.preparation.size)
+        # Training read the slices from a float16 store; the same rounding here keeps both paths equal.
+        parts.append(replace_in_original(predict(prepared.half().float()), place))
+    volume = assembled(torch.cat(parts).numpy(), trained.preparation)
+    return as_it_lay(volume, original)

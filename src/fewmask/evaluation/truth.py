@@ -1,0 +1,135 @@
+"""What a folder of predictions is scored against: which masks, which classes, whose patients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewmask.data import layouts, raster
+from fewmask.data.case import Case, Cohort
+from fewmask.errors import InputFault
+from fewmask.shapes import IGNORED
+
+Progress = Callable[[int, int], None]
+"""Called with how many steps are done, and of how many."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The cases to score, each with a mask, and the prediction for each (same order).
+
+    `unmatched` counts predictions that have no mask to be held against.
+    """
+
+    cohort: Cohort
+    cases: tuple[Case, ...]
+    predictions: tuple[Path, ...]
+    unmatched: int
+    remarks: tuple[str, ...]
+
+
+def pair(predictions: Path, truth: Path) -> Pairing:
+    """Match predictions to masks by the cases' names.
+
+    `truth` is a dataset folder, one of its folders of labels, or any folder of mask files. Of a dataset's
+    train and test parts, those are scored of which some case was predicted; a scored part must be complete.
+    """
+    for folder in (predictions, truth):
+        if not folder.is_dir():
+            raise InputFault(f"{folder}: no such folder; give a folder of masks")
+    predicted = layouts.find_labels(predictions)
+    if not predicted:
+        raise InputFault(f"{predictions}: no masks in it; give the folder that `fewmask segment` wrote")
+    cohort = truth_cohort(truth)
+    wanted = [case for case in cohort.cases if case.mask is not None]
+    touched = {case.part for case in wanted if case.name in predicted}
+    if not touched:
+        example = wanted[0].name if wanted else "none at all"
+        raise InputFault(
+            f"{predictions}: no prediction is named as a mask of {truth} (first: {example}); rename them"
+        )
+    cases = tuple(case for case in wanted if case.part in touched)
+    missing = [case.name for case in cases if case.name not in predicted]
+    if missing:
+        raise InputFault(
+            f"{predictions}: {len(missing)} of {len(cases)} cases have no prediction (first: {missing[0]}); "
+            "segment them too, or give only their masks as truth"
+        )
+    remarks = list(cohort.remarks)
+    if len(cases) < len(wanted):
+        remarks.append(f"only the {' and '.join(sorted(touched))} part was predicted and is scored")
+    unmatched = len(predicted) - len(cases)
+    if unmatched:
+        remarks.append(f"{unmatched} predictions have no mask in {truth.name} and are left out")
+    paths = tuple(predicted[case.name] for case in cases)
+    return Pairing(cohort, cases, paths, unmatched, tuple(remarks))
+
+
+def truth_cohort(truth: Path) -> Cohort:
+    """The cases that a folder holds masks for; a bare folder of masks makes each case its own patient."""
+    masks = layouts.find_labels(truth)
+    if not masks:
+        raise InputFault(f"{truth}: no masks in it; give a dataset folder or a folder of masks")
+    bare = all(path.parent == truth for path in masks.values())
+    if not bare:
+        return layouts.read_cohort(truth)
+    dataset = truth.parent
+    if truth.name.startswith("labels") and (dataset / "dataset.json").is_file():
+        cohort = layouts.read_cohort(dataset)
+        by_name = {case.name: case for case in cohort.cases}
+        if masks.keys() <= by_name.keys():
+            cases = tuple(replace(by_name[name], mask=path) for name, path in sorted(masks.items()))
+            return replace(cohort, cases=cases)
+    cases = tuple(Case(name, (), path, part="test") for name, path in sorted(masks.items()))
+    return Cohort(truth, "masks", cases, channels=())
+
+
+def with_classes(cohort: Cohort, progress: Progress) -> Cohort:
+    """The cohort with its classes named by the values in its masks, where no dataset.json names them.
+
+    Reads every mask once. Masks of 0 and 255 alone hold one structure; beside other values, 255 is ignored.
+    """
+    if cohort.classes:
+        return cohort
+    values: set[int] = set()
+    for done, case in enumerate(cohort.cases, start=1):
+        if case.mask is not None:
+            values |= set(np.unique(raster.read_label_values(case.mask).array).tolist())
+        progress(done, len(cohort.cases))
+    remarks = [
+        *cohort.remarks,
+        f"classes are the values that occur in {cohort.root.name}; each case counts as a patient",
+    ]
+    if values <= {0, IGNORED} and IGNORED in values:
+        remarks.append("masks of 0 and 255: 255 was read as the structure")
+        return replace(
+            cohort,
+            classes=("background", "foreground"),
+            label_values=(0, IGNORED),
+            ignored_value=-1,
+            remarks=tuple(remarks),
+        )
+    foreground = sorted(values - {0, IGNORED})
+    if not foreground:
+        raise InputFault(
+            f"{cohort.root}: every mask is empty; give the dataset folder, which names the classes"
+        )
+    names = ("background", *(str(value) for value in foreground))
+    return replace(cohort, classes=names, label_values=(0, *foreground), remarks=tuple(remarks))
+
+
+def binary_values(values: NDArray[np.generic], cohort: Cohort) -> NDArray[np.generic] | None:
+    """A 0/255 prediction of a 0/1 cohort, or the reverse, in the cohort's values; None where it is neither.
+
+    Without this a 255 would be taken for the value that is ignored, and a good prediction would score 0.
+    """
+    if len(cohort.label_values) != 2 or cohort.label_values[0] != 0:
+        return None
+    on = cohort.label_values[1]
+    other = {1: IGNORED, IGNORED: 1}.get(on)
+    found = set(np.unique(values).tolist())
+    if other is None or other not in found or not found <= {0, other}:
+        return None
+    return np.where(values == other, on, 0)

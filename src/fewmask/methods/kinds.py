@@ -1,0 +1,11 @@
+"""The methods by the `kind` that a recipe file names them with. A new paper adds one line."""
+
+from typing import Any
+
+from fewmask.methods.attention_cyclegan import AttentionCycleGANConfig
+from fewmask.methods.supervised import SupervisedConfig
+
+KINDS: dict[str, type[Any]] = {
+    "supervised": SupervisedConfig,
+    "attention_cyclegan": AttentionCycleGANConfig,
+}

@@ -1,0 +1,25 @@
+"""The segmenter itself: floor, ceiling, and the frozen network inside translation recipes."""
+
+from fewmask.methods.supervised import SupervisedConfig
+from fewmask.networks.unet import UNetConfig
+from fewmask.recipe import Recipe, Stage
+
+SMALL_SIZE = 64
+"""Pixels of a side in `--small` recipes: a method and its floor share it, so that a table compares like with like."""
+
+
+def segmenter_stage(small: bool) -> Stage:
+    """A U-Net on labelled images with strong augmentation; the best epoch on the held-out labelled patients is kept."""
+    widths = (16, 32, 64, 128) if small else (32, 64, 128, 256, 512)
+    return Stage(
+        name="segmenter",
+        method=SupervisedConfig(network=UNetConfig(widths)),
+        steps=1000 if small else 1500,
+        batch=8 if small else 16,
+        choose="validation",
+    )
+
+
+def supervised(small: bool) -> Recipe:
+    """A U-Net trained on masks."""
+    return Recipe(name="supervised", stages=(segmenter_stage(small),), size=SMALL_SIZE if small else 256)

@@ -1,0 +1,1 @@
+"""Tables of several runs: a method between its floor and its ceiling."""

@@ -1,0 +1,183 @@
+"""The loop: draw, play, note, keep.
+
+Everything random is a function of (seed, stage, step), so any step can be the first.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from fewmask.data.augment import augment
+from fewmask.data.batch import Adaptation, Batch, Labelled, Unlabelled
+from fewmask.data.store import SliceStore
+from fewmask.data.stream import Share, Slices, key_of, stream
+from fewmask.errors import Interrupted
+from fewmask.methods.base import Method
+from fewmask.ranks import rank_count, sum_over_ranks
+from fewmask.recipe import Augmentation, Recipe, Stage
+from fewmask.training.checkpoint import Checkpoints, Position
+from fewmask.training.journal import Journal
+from fewmask.training.play import play
+from fewmask.training.select import validation_dice
+
+PICTURES = 8
+"""Sample pictures are taken this often in a stage."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The held-out labelled slices that a checkpoint may be chosen by."""
+
+    store: SliceStore
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one recipe, with what it reads and where it writes."""
+
+    recipe: Recipe
+    stage: Stage
+    number: int
+    shares: tuple[Share, ...]
+    validation: Validation | None
+    checkpoints: Checkpoints
+
+
+@dataclass
+class Stop:
+    """Raised by a signal, read by the loop between two steps."""
+
+    signal: int | None = None
+
+
+@contextmanager
+def listening() -> Iterator[Stop]:
+    """Turn SIGINT and SIGTERM into a wish that the loop reads, for as long as the context lasts."""
+    stop = Stop()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.signal = number
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def fit(fabric: Fabric, method: Method, job: Job, journal: Journal | None, position: Position) -> None:
+    """Train one stage from `position` to its end, writing its checkpoints.
+
+    Raises Interrupted after a signal, and RunFailed for a loss that is not finite.
+    """
+    stage = job.stage
+    steps = range(position.step, stage.steps)
+    slices = stream(
+        job.shares,
+        job.recipe.seed,
+        steps,
+        workers=job.recipe.workers,
+        rank=fabric.global_rank,
+        ranks=rank_count(),
+    )
+    keeper = _Keeper(fabric, method, job, journal, position)
+    method.train()
+    with listening() as stop:
+        for step, drawn in zip(steps, slices, strict=True):
+            torch.manual_seed(key_of(job.recipe.seed, job.number, step, fabric.global_rank))
+            batch = batch_of(method, [part.to(fabric.device) for part in drawn], stage.augmentation)
+            turns = play(fabric, method, method.training_step(batch, step / stage.steps), step / stage.steps)
+            if journal is not None:
+                journal.turns(step + 1, turns)
+            keeper.after(step + 1, batch, stop)
+
+
+def batch_of(method: Method, parts: list[Slices], augmentation: Augmentation) -> Batch:
+    """Augment the drawn slices on their device and hand the step exactly what it may see."""
+    grown = [augment(part.images, part.masks, part.keys, augmentation) for part in parts]
+    if method.reads == "adaptation":
+        (source, masks), (target, _) = grown
+        assert masks is not None
+        return Adaptation(Labelled(source, masks), Unlabelled(target))
+    masks_of_parts: list[Tensor] = [masks for _, masks in grown if masks is not None]
+    return Labelled(torch.cat([images for images, _ in grown]), torch.cat(masks_of_parts))
+
+
+@dataclass
+class _Keeper:
+    """Decides after each step what to keep: a checkpoint, a chosen one, a picture."""
+
+    fabric: Fabric
+    method: Method
+    job: Job
+    journal: Journal | None
+    position: Position
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def after(self, step: int, batch: Batch, stop: Stop) -> None:
+        """Called when `step` steps are done."""
+        stage = self.job.stage
+        last = step == stage.steps
+        self.position = Position(step, self.position.best_score, self.position.best_step)
+        if self.job.validation is not None and (last or step % stage.validate_every == 0):
+            self._validate(step, self.job.validation)
+        if last and self.job.validation is None and self.journal is not None:
+            self.job.checkpoints.save_chosen(self.method, step, "the last step", None)
+        if last or step % max(1, stage.steps // PICTURES) == 0:
+            self._picture(step, batch)
+        signal_number = self._agreed(stop)
+        due = time.monotonic() - self.saved_at > 60.0 * self.job.recipe.checkpoint_minutes
+        if last or signal_number or due:
+            self._save()
+        if signal_number and not last:
+            raise Interrupted(signal_number)
+
+    def _agreed(self, stop: Stop) -> int:
+        """The signal that any process has seen, so that all stop at the same step."""
+        number = stop.signal or 0
+        if rank_count() > 1:
+            number = (
+                int(sum_over_ranks(torch.tensor(float(number), device=self.fabric.device)) > 0)
+                * signal.SIGTERM
+            )
+        return number
+
+    def _save(self) -> None:
+        self.job.checkpoints.save_latest(self.method, self.position)
+        self.fabric.barrier()
+        if self.journal is not None:
+            self.job.checkpoints.forget_older_replays()
+        self.saved_at = time.monotonic()
+
+    def _validate(self, step: int, validation: Validation) -> None:
+        if self.journal is not None:
+            score = validation_dice(self.method, validation.store, validation.rows, self.fabric.device)
+            self.journal.write(step, {"validation_dice": score})
+            if self.position.best_score is None or score > self.position.best_score:
+                self.position = Position(step, score, step)
+                rule = "the best Dice on the held-out labelled patients"
+                self.job.checkpoints.save_chosen(self.method, step, rule, score)
+        self.fabric.barrier()
+
+    @torch.no_grad()
+    def _picture(self, step: int, batch: Batch) -> None:
+        if self.journal is None:
+            return
+        images = (batch.target if isinstance(batch, Adaptation) else batch).images[:4]
+        self.method.eval()
+        translated = self.method.translate(images)
+        columns = [images] if translated is None else [images, translated]
+        classes = self.method.segment(images).argmax(1, keepdim=True)
+        columns.append(classes / max(1, len(self.method.task.classes) - 1) * 2.0 - 1.0)
+        self.journal.picture(step, "target" if translated is not None else "batch", columns)
+        self.method.train()

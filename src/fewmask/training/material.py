@@ -1,0 +1,229 @@
+"""From a recipe's folders to what a run trains on: splits, preparations, slice stores. All of it lies on disk."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fewmask.config import from_mapping, to_mapping
+from fewmask.data.case import Case, Cohort
+from fewmask.data.duplicates import group_near_duplicates
+from fewmask.data.layouts import read_cohort
+from fewmask.data.preparation import Preparation, decide, shared_channels, shared_pixel_mm
+from fewmask.data.split import (
+    Split,
+    divide_cohort,
+    read_splits,
+    split_cohort,
+    write_splits,
+    write_splits_final,
+)
+from fewmask.data.store import SliceStore, content_key, load_store, open_store
+from fewmask.data.survey import survey
+from fewmask.errors import InputFault
+from fewmask.files import write_json
+from fewmask.recipe import Recipe
+from fewmask.shapes import Task
+from fewmask.training.run import Run
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+"""Opens a progress bar of so many items; what it yields is called after each item."""
+
+
+def silent(title: str, items: int) -> AbstractContextManager[Callable[[], None]]:
+    """No progress bar."""
+    return nullcontext(lambda: None)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on, by role: "source", "masks" (both labelled) and "target" (images alone)."""
+
+    task: Task
+    splits: Mapping[str, Split]
+    preparations: Mapping[str, Preparation]
+    stores: Mapping[str, SliceStore]
+
+    @property
+    def labelled_roles(self) -> tuple[str, ...]:
+        """The roles whose masks train."""
+        return tuple(role for role in ("source", "masks") if role in self.stores)
+
+
+def read_cohorts(recipe: Recipe) -> dict[str, Cohort]:
+    """The cohorts of a recipe by role. A target is read without its masks, which are never opened."""
+    folders = recipe.cohorts
+    cohorts: dict[str, Cohort] = {}
+    if folders.masks is not None:
+        cohorts["masks"] = read_cohort(folders.masks)
+    if folders.source is not None and folders.target is not None and folders.source == folders.target:
+        whole = read_cohort(folders.source)
+        groups = None if whole.patients_known else group_near_duplicates(whole.cases)
+        cohorts["source"], target = divide_cohort(whole, recipe.seed, groups)
+        cohorts["target"] = target.without_masks()
+    else:
+        if folders.source is not None:
+            cohorts["source"] = read_cohort(folders.source)
+        if folders.target is not None:
+            cohorts["target"] = read_cohort(folders.target, masks=False)
+    if not cohorts:
+        raise InputFault(f"recipe {recipe.name}: no data; give --masks DIR, or --source DIR --target DIR")
+    if "source" in cohorts:
+        cohorts["source"] = cohorts["source"].with_channel(folders.source_channel)
+    if "target" in cohorts:
+        cohorts["target"] = cohorts["target"].with_channel(folders.target_channel)
+    return cohorts
+
+
+def shared_classes(cohorts: Mapping[str, Cohort]) -> tuple[str, ...]:
+    """The class names of the labelled cohorts, which must be the same."""
+    labelled = {role: cohort for role, cohort in cohorts.items() if role != "target"}
+    if not labelled:
+        raise InputFault("no labelled cohort; give --masks DIR or --source DIR")
+    for cohort in labelled.values():
+        if len(cohort.classes) < 2 or not any(case.mask for case in cohort.part("train")):
+            raise InputFault(
+                f"{cohort.root}: has no masks to train on; add labelsTr, or give the folder as --target"
+            )
+    first, *others = labelled.values()
+    for other in others:
+        if other.classes != first.classes:
+            raise InputFault(
+                f"{other.root}: its classes ({', '.join(other.classes)}) are not those of {first.root} "
+                f"({', '.join(first.classes)}); give both dataset.json the same `labels`"
+            )
+    return first.classes
+
+
+def divide(recipe: Recipe, cohorts: Mapping[str, Cohort]) -> dict[str, Split]:
+    """A split for each role. All of a target's training images train; nothing of it is needed for validation."""
+    splits: dict[str, Split] = {}
+    one_folder = recipe.cohorts.source is not None and recipe.cohorts.source == recipe.cohorts.target
+    for role, cohort in cohorts.items():
+        if role == "target":
+            names = [tuple(case.name for case in cohort.part(part)) for part in ("train", "test")]
+            splits[role] = Split(
+                cohort.name, recipe.split.unit, recipe.seed, names[0], (), names[1], None, cohort.remarks
+            )
+            continue
+        groups = None if cohort.patients_known else group_near_duplicates(cohort.part("train"))
+        whole = not (one_folder and role == "source")
+        split = split_cohort(cohort, recipe.split, recipe.seed, groups, whole)
+        splits[role] = replace(split, remarks=(*cohort.remarks, *split.remarks))
+    return splits
+
+
+def training_cases(cohort: Cohort, split: Split) -> tuple[Case, ...]:
+    """The cases that are prepared for a run: those that train or validate, never the test part."""
+    wanted = {*split.train, *split.validation}
+    chosen = tuple(case for case in cohort.cases if case.name in wanted)
+    if not chosen:
+        raise InputFault(
+            f"{cohort.root}: no training images; put them into imagesTr, or mend the split in cases.csv"
+        )
+    return chosen
+
+
+def assemble(
+    recipe: Recipe, run: Run, cache: Path, progress: Progress = silent, tell: Callable[[str], None] = print
+) -> Material:
+    """Read, divide, survey, prepare and store a run's cohorts, writing each decision into the run folder.
+
+    A run that goes on keeps its earlier decisions, and is refused where the images have changed since.
+    """
+    cohorts = read_cohorts(recipe)
+    classes = shared_classes(cohorts)
+    splits = divide(recipe, cohorts) if not run.splits.exists() else _kept_splits(run, cohorts)
+    cases = {role: training_cases(cohort, splits[role]) for role, cohort in cohorts.items()}
+    preparations = kept_preparations(run) or _decided(recipe, cohorts, cases, progress, cache)
+    stores: dict[str, SliceStore] = {}
+    for role, cohort in cohorts.items():
+        key = content_key(cohort, cases[role], preparations[role], role != "target")
+        _require_unchanged(run, role, key, cohort)
+        built = (cache / key / "index.json").exists()
+        with progress(f"preparing {role}", len(cases[role])) as stored:
+            stores[role] = open_store(
+                cohort, cases[role], preparations[role], cache, labelled=role != "target", stored=stored
+            )
+        tell(
+            f"{role}: {len(cases[role])} cases, {stores[role].row_count} slices, "
+            f"{'found' if built else 'stored'} in {stores[role].folder}"
+        )
+        for remark in splits[role].remarks:
+            tell(f"{role}: {remark}")
+    write_splits(run.splits, list(splits.values()))
+    write_splits_final(
+        run.folder / "splits_final.json", [splits[role] for role in splits if role != "target"]
+    )
+    write_json(run.preparations, to_mapping(preparations))
+    channels = next(iter(preparations.values())).channels
+    entries = {
+        role: {
+            "store": str(store.folder),
+            "key": store.folder.name,
+            "label_values": cohorts[role].label_values,
+        }
+        for role, store in stores.items()
+    }
+    write_json(run.material, {"classes": classes, "channels": channels, "roles": entries})
+    return Material(Task(channels, classes, recipe.size), splits, preparations, stores)
+
+
+def load_material(recipe: Recipe, run: Run) -> Material:
+    """What `assemble` left in the run folder: for the other processes of a run."""
+    content = json.loads(run.material.read_text(encoding="utf-8"))
+    roles: dict[str, Any] = content["roles"]
+    return Material(
+        Task(content["channels"], tuple(content["classes"]), recipe.size),
+        dict(zip(roles, read_splits(run.splits), strict=True)),
+        kept_preparations(run) or {},
+        {role: load_store(Path(entry["store"])) for role, entry in roles.items()},
+    )
+
+
+def _decided(
+    recipe: Recipe,
+    cohorts: Mapping[str, Cohort],
+    cases: Mapping[str, tuple[Case, ...]],
+    progress: Progress,
+    cache: Path,
+) -> dict[str, Preparation]:
+    looks = {}
+    for role, cohort in cohorts.items():
+        with progress(f"looking at {role}", len(cases[role])) as seen:
+            looks[role] = survey(cohort, cases[role], seen)
+    groups = list(looks.values())
+    channels, pixel_mm = shared_channels(groups), shared_pixel_mm(groups, recipe.size)
+    return {role: decide(role, group, recipe.size, pixel_mm, channels) for role, group in looks.items()}
+
+
+def kept_preparations(run: Run) -> dict[str, Preparation] | None:
+    """How a run prepares each role's images, or None where it has not decided yet."""
+    if not run.preparations.exists():
+        return None
+    content = json.loads(run.preparations.read_text(encoding="utf-8"))
+    return {role: from_mapping(Preparation, entry, str(run.preparations)) for role, entry in content.items()}
+
+
+def class_names(run: Run) -> tuple[str, ...]:
+    """The classes that a run was trained on, background first."""
+    return tuple(json.loads(run.material.read_text(encoding="utf-8"))["classes"])
+
+
+def _kept_splits(run: Run, cohorts: Mapping[str, Cohort]) -> dict[str, Split]:
+    kept = read_splits(run.splits)
+    if len(kept) != len(cohorts):
+        raise InputFault(f"{run.splits}: does not fit the recipe; train into another --out")
+    return dict(zip(cohorts, kept, strict=True))
+
+
+def _require_unchanged(run: Run, role: str, key: str, cohort: Cohort) -> None:
+    if not run.material.exists():
+        return
+    before = json.loads(run.material.read_text(encoding="utf-8"))["roles"][role]["key"]
+    if before != key:
+        raise InputFault(
+            f"{cohort.root}: its images or masks have changed since the run began; train into another --out"
+        )

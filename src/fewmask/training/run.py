@@ -1,0 +1,142 @@
+"""The run folder: what was run, on what, how far it came, and a lock so that only one process works on it."""
+
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fewmask
+from fewmask.config import read_yaml, to_mapping, to_yaml
+from fewmask.errors import InputFault
+from fewmask.files import write_json, write_text
+from fewmask.methods.kinds import KINDS
+from fewmask.recipe import Recipe, recipe_from_mapping
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run."""
+
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line: losses and validation scores."""
+        return self.folder / "log.jsonl"
+
+    @property
+    def splits(self) -> Path:
+        """Which cases trained, validated and are kept for the test."""
+        return self.folder / "split.json"
+
+    @property
+    def preparations(self) -> Path:
+        """How each cohort's images were prepared."""
+        return self.folder / "preparation.json"
+
+    @property
+    def material(self) -> Path:
+        """The class names, and the slice stores that the run read."""
+        return self.folder / "material.json"
+
+    @property
+    def recipe_file(self) -> Path:
+        """The resolved recipe; `fewmask train` takes it again."""
+        return self.folder / "recipe.yaml"
+
+    def recipe(self) -> Recipe:
+        """The recipe that the folder was made with."""
+        if not self.recipe_file.exists():
+            raise InputFault(
+                f"{self.folder}: not a run folder (it has no recipe.yaml); give the --out of a `train`"
+            )
+        return recipe_from_mapping(read_yaml(self.recipe_file), KINDS, str(self.recipe_file))
+
+    def stage_folder(self, recipe: Recipe, stage: str) -> Path:
+        """Where a stage's checkpoints lie: the last stage's are the run's own."""
+        return self.folder if recipe.stages[-1].name == stage else self.folder / "stages" / stage
+
+    def finished(self) -> bool:
+        """Whether the training has come to its end."""
+        return (self.folder / "finished.json").exists()
+
+    def finish(self, seconds: float) -> None:
+        """Mark the training as done."""
+        write_json(self.folder / "finished.json", {"seconds": round(seconds, 1)})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; a second one is refused. The system frees it when the process ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputFault(
+                    f"{self.folder}: another process is training here; wait, or choose another --out"
+                ) from None
+            yield
+
+    def begin(self, recipe: Recipe, environment: dict[str, Any]) -> list[str]:
+        """Write the recipe, or check that it is the one that the folder was begun with. Returns remarks on the resume.
+
+        Raises InputFault with the difference where the folder belongs to another recipe, or to something else.
+        """
+        if self.recipe_file.exists():
+            changed = differences(to_mapping(self.recipe()), to_mapping(recipe))
+            if changed:
+                raise InputFault(
+                    f"{self.folder}: was begun with another recipe ({'; '.join(changed[:4])}); choose another --out"
+                )
+            return self._environment_remarks(environment)
+        if any(entry.name != ".lock" for entry in self.folder.iterdir()):
+            raise InputFault(f"{self.folder}: is not empty and not a run folder; choose another --out")
+        write_json(self.folder / "environment.json", environment)
+        write_text(self.recipe_file, to_yaml(recipe))
+        return []
+
+    def _environment_remarks(self, environment: dict[str, Any]) -> list[str]:
+        before = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
+        return [
+            f"{key} was {before.get(key)} when the run began and is {environment[key]} now: "
+            "the result may differ in its last digits"
+            for key in ("torch", "device", "threads", "processes")
+            if before.get(key) != environment[key]
+        ]
+
+
+def differences(before: Any, after: Any, path: str = "") -> list[str]:
+    """Where two nested mappings differ, as `key: old -> new`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = list(dict.fromkeys([*before, *after]))
+        return [
+            d
+            for key in keys
+            for d in differences(before.get(key), after.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = enumerate(zip(before, after, strict=True))
+        return [d for index, (old, new) in pairs for d in differences(old, new, f"{path}.{index}")]
+    return [] if before == after else [f"{path}: {before} -> {after}"]
+
+
+def environment(device: torch.device, processes: int) -> dict[str, Any]:
+    """What a run's digits depend on beside its recipe. Holds no host name, user name or path."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "fewmask": fewmask.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.release()}",
+        "device": f"{device.type} ({name})",
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "processes": processes,
+    }

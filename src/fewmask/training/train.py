@@ -1,0 +1,233 @@
+"""The verb `train`: open the run folder, assemble the material, and fit one stage after the other."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from torch import nn
+
+from fewmask.data.store import cache_root
+from fewmask.data.stream import Share, key_of
+from fewmask.errors import InputFault
+from fewmask.methods.base import Method
+from fewmask.ranks import rank_count
+from fewmask.recipe import Recipe, Stage
+from fewmask.shapes import Task
+from fewmask.training.checkpoint import Checkpoints, Position, load_networks
+from fewmask.training.fit import Job, Validation, fit
+from fewmask.training.forecast import SHORT, forecast
+from fewmask.training.journal import Journal
+from fewmask.training.material import Material, Progress, assemble, load_material, silent
+from fewmask.training.run import Run, environment
+
+
+def tell(text: str) -> None:
+    """Progress goes to standard error; results go to standard output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def make_fabric(device: str, devices: int, precision: str) -> Fabric:
+    """The engine: launch, devices, mixed precision and several processes.
+
+    Raises InputFault where a GPU is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputFault(
+            "--device cuda: this machine has no GPU that torch can use; leave the option out, or --device cpu"
+        )
+    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
+        raise InputFault(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs; ask for no more")
+    mixed = "bf16-mixed" if precision == "bf16" else "32-true"
+    return Fabric(
+        accelerator=accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto", precision=mixed
+    )
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    device: str = "auto",
+    devices: int = 1,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Train a recipe into a run folder; the same call goes on with a run that was stopped.
+
+    Raises InputFault, RunFailed, or Interrupted after a signal (a checkpoint is written first).
+    """
+    began = time.monotonic()
+    fabric = make_fabric(device, devices, recipe.precision)
+    fabric.launch()
+    run = Run(out)
+    with ExitStack() as stack, leaving():
+        first = fabric.is_global_zero
+
+        def prepare() -> bool:
+            stack.enter_context(run.locked())
+            return _opened(fabric, run, recipe, cache_root(cache), progress)
+
+        if not together(fabric, prepare if first else None):
+            return
+        material = load_material(recipe, run)
+        for number, stage in enumerate(recipe.stages):
+            _stage(fabric, run, recipe, number, stage, material)
+        if first:
+            run.finish(time.monotonic() - began)
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """Leave a group of processes in order: without it, gloo aborts at exit in about half of all runs."""
+    try:
+        yield
+        if rank_count() > 1:
+            dist.barrier()
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def together(fabric: Fabric, work: Callable[[], bool] | None) -> bool:
+    """Let the first process work while the others wait for its answer; if it fails they end too."""
+    answer, failed = False, True
+    if work is None:
+        answer, failed = fabric.broadcast((answer, failed))
+        if failed:
+            raise SystemExit(1)
+        return answer
+    try:
+        answer, failed = work(), False
+    finally:
+        if rank_count() > 1:
+            fabric.broadcast((answer, failed))
+    return answer
+
+
+def _opened(fabric: Fabric, run: Run, recipe: Recipe, cache: Path, progress: Progress) -> bool:
+    """Prepare the run folder; False where the run is finished already."""
+    for remark in run.begin(recipe, environment(fabric.device, rank_count())):
+        tell(remark)
+    if run.finished():
+        tell(f"{run.folder}: this run is finished; choose another --out to train again")
+        return False
+    assemble(recipe, run, cache, progress, tell)
+    tell(f"slice stores lie in {cache}; remove that folder to clear them")
+    return True
+
+
+def _stage(fabric: Fabric, run: Run, recipe: Recipe, number: int, stage: Stage, material: Material) -> None:
+    folder = run.stage_folder(recipe, stage.name)
+    checkpoints = Checkpoints(folder, stage.name, fabric.global_rank)
+
+    def build() -> Method:
+        torch.manual_seed(key_of(recipe.seed, number))
+        return build_method(recipe, stage, material.task, run)
+
+    method = build()
+    if recipe.start_from is not None and not checkpoints.latest.exists():
+        take_over(method, recipe, stage, checkpoints, fabric)
+    position = checkpoints.resume(method)
+    if position.step >= stage.steps:
+        return
+    shares = shares_of(stage, method, number, material, rank_count())
+    job = Job(recipe, stage, number, shares, validation_of(stage, material), checkpoints)
+    if fabric.is_global_zero:
+        _announce(fabric, build, job, position)
+    method.to(fabric.device)
+    with ExitStack() as stack:
+        journal = None
+        if fabric.is_global_zero:
+            journal = stack.enter_context(
+                Journal(run.log, run.folder, stage.name, position.step, stage.steps, recipe.log_every)
+            )
+        fit(fabric, method, job, journal, position)
+    fabric.barrier()
+
+
+def _announce(fabric: Fabric, build: Callable[[], Method], job: Job, position: Position) -> None:
+    """Say what the stage will need, or where it goes on."""
+    if position.step:
+        tell(f"{job.stage.name}: goes on from step {position.step} of {job.stage.steps}")
+    elif job.stage.steps >= SHORT and rank_count() == 1:
+        tell(str(forecast(fabric, build, job)))
+
+
+def build_method(recipe: Recipe, stage: Stage, task: Task, run: Run) -> Method:
+    """A stage's method with fresh networks, around the frozen network of the stage that it names."""
+    segmenter: nn.Module | None = None
+    if stage.segmenter is not None:
+        earlier = recipe.stage(stage.segmenter)
+        trained = earlier.method.build(task, None)
+        load_networks(trained, Checkpoints(run.stage_folder(recipe, earlier.name), earlier.name).chosen)
+        segmenter = trained.segmenter
+    return stage.method.build(task, segmenter)
+
+
+def take_over(method: Method, recipe: Recipe, stage: Stage, checkpoints: Checkpoints, fabric: Fabric) -> None:
+    """Start a stage from the chosen networks of the stage of the same name in `recipe.start_from`.
+
+    An earlier stage is then done: its network is used as it is. The last stage trains on from it.
+    """
+    assert recipe.start_from is not None
+    earlier = Run(recipe.start_from)
+    before = earlier.recipe()
+    if stage.name not in [other.name for other in before.stages]:
+        return
+    chosen = Checkpoints(earlier.stage_folder(before, stage.name), stage.name).chosen
+    origin = load_networks(method, chosen)
+    if fabric.is_global_zero:
+        tell(f"{stage.name}: starts from {chosen}")
+        if stage.name != recipe.stages[-1].name:
+            checkpoints.save_chosen(
+                method, origin["step"], f"{origin['rule']} (of an earlier run)", origin["score"]
+            )
+            checkpoints.save_latest(method, Position(stage.steps, origin["score"], origin["step"]))
+    fabric.barrier()
+
+
+def shares_of(stage: Stage, method: Method, number: int, material: Material, ranks: int) -> tuple[Share, ...]:
+    """The parts of a stage's batch: labelled cohorts side by side, or a source beside a target."""
+    if stage.batch % ranks:
+        raise InputFault(
+            f"stage {stage.name}: a batch of {stage.batch} cannot be divided among {ranks} processes; "
+            "change --set batch"
+        )
+    if method.reads == "adaptation":
+        if not {"source", "target"} <= set(material.stores):
+            raise InputFault(f"stage {stage.name}: needs two cohorts; give --source DIR and --target DIR")
+        parts = {"source": stage.batch, "target": stage.batch}
+    elif len(material.labelled_roles) == 2:
+        of_masks = min(max(round(stage.batch * stage.masks_share), 1), stage.batch - 1)
+        parts = {"source": stage.batch - of_masks, "masks": of_masks}
+    else:
+        parts = {material.labelled_roles[0]: stage.batch}
+    return tuple(
+        Share(
+            material.stores[role],
+            tuple(material.stores[role].rows_of(material.splits[role].train).tolist()),
+            batch,
+            role != "target",
+            number * 10 + place,
+        )
+        for place, (role, batch) in enumerate(parts.items())
+    )
+
+
+def validation_of(stage: Stage, material: Material) -> Validation | None:
+    """The held-out slices that choose this stage's checkpoint, or None where the last one is taken."""
+    if stage.choose == "last":
+        return None
+    role = "masks" if "masks" in material.stores else "source"
+    rows = material.stores[role].rows_of(material.splits[role].validation)
+    if len(rows) == 0:
+        raise InputFault(
+            f"{material.splits[role].cohort}: nobody is held out for validation; raise --set split.validation"
+        )
+    return Validation(material.stores[role], rows)
