@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 import fewmask
@@ -75,10 +74,10 @@ def check(
     from fewmask.data.check import check_folders
 
     if len(folders) > 2:
-        raise click.UsageError("check takes one folder, or two: a source and a target")
-    report = check_folders(folders, progress)
-    _print(report.mapping(), str(report), as_json)
-    if report.faults:
+        raise typer.BadParameter("check takes one folder, or two: a source and a target")
+    checked = check_folders(folders, progress)
+    _print(checked.mapping(), checked.text(), as_json)
+    if checked.faults:
         raise typer.Exit(1)
 
 
@@ -131,6 +130,7 @@ def segment(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write class probabilities too.")
     ] = False,
+    channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or number.")] = None,
     device: Device = "auto",
 ) -> None:
     """Write a mask for each image, in the image's own size, spacing, orientation and file type."""
@@ -141,7 +141,14 @@ def segment(
     _one_of("--device", device, ("auto", "cpu", "cuda"))
     which = "latest" if checkpoint == "latest" else "chosen"
     written = run_segment(
-        run, images, out, which=which, with_probabilities=probabilities, device=device, progress=progress
+        run,
+        images,
+        out,
+        which=which,
+        with_probabilities=probabilities,
+        channel=channel,
+        device=device,
+        progress=progress,
     )
     typer.echo(f"{len(written.masks)} masks in {written.folder}")
 
@@ -183,7 +190,7 @@ def report(
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise click.UsageError(f"{option}: {value!r} is not one of {', '.join(allowed)}")
+        raise typer.BadParameter(f"{option}: {value!r} is not one of {', '.join(allowed)}")
 
 
 def _print(mapping: Any, text: str, as_json: bool) -> None:
@@ -199,14 +206,16 @@ def _exit_code() -> int:
     try:
         answer = app(standalone_mode=False)
         return answer if isinstance(answer, int) else 0
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         return end.exit_code
-    except click.ClickException as error:
-        return _say(f"{error.format_message()} (fewmask --help shows the forms)", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted; the same command goes on", 130)
+    except typer.TyperException as error:
+        # A verb without arguments has shown its help already and says no more.
+        text = error.format_message() if hasattr(error, "format_message") else str(error)  # pyright: ignore
+        return _say(f"{text} (fewmask --help shows the forms)", 2) if text else 2
     except (InputFault, RunFailed, Interrupted) as error:
         return _say(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted; the same command goes on", 130)
     except OSError as error:
         return _file_trouble(error)
 

@@ -16,6 +16,9 @@ T = TypeVar("T")
 STRICT: Any = {"extra": "forbid", "arbitrary_types_allowed": True}
 """Goes on a top-level dataclass as `__pydantic_config__`; nested dataclasses inherit it."""
 
+UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+"""What pydantic calls a key that no field has."""
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The nearest known word as a question, or the list of them where none is near."""
@@ -47,10 +50,12 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
 
 
 def _one_line(error: ValidationError, kind: type[Any], where: str) -> str:
-    first = error.errors()[0]
+    faults = error.errors()
+    # A mistyped key is also a missing one; the typing error is the one to tell.
+    first = next((fault for fault in faults if fault["type"] in UNKNOWN_KEY), faults[0])
     path = [str(part) for part in first["loc"]]
     key = ".".join(path)
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if first["type"] in UNKNOWN_KEY:
         return f"{where}: unknown key {key!r}; {did_you_mean(path[-1], _field_names(kind))}"
     if first["type"] == "missing":
         return f"{where}: key {key!r} is missing; add it"

@@ -2,24 +2,33 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 PATIENCE = 15.0
 """Seconds between two lines where no terminal is watching."""
 
 
+Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+"""Opens a progress bar of so many items; what it yields is called after each item."""
+
+
+def silent(title: str, items: int) -> AbstractContextManager[Callable[[], None]]:
+    """No progress bar."""
+    return nullcontext(lambda: None)
+
+
 @contextmanager
-def progress(title: str, items: int) -> Iterator[Callable[[], None]]:
+def progress(title: str, items: int) -> Generator[Callable[[], None]]:
     """A bar of so many items, or now and then a line where no terminal is watching."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+    bar = bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )

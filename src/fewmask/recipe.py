@@ -155,9 +155,9 @@ def recipe_from_mapping(mapping: Mapping[str, Any], kinds: Mapping[str, type[Any
 def override(recipe: Recipe, assignments: Iterable[str], kinds: Mapping[str, type[Any]]) -> Recipe:
     """The recipe with `--set key=value` applied.
 
-    A key is looked for at the top level, then in every stage, then in every stage's method: `steps=100` holds
-    for each stage, `translators.steps=100` for the stage of that name, `weights.cycle=5` for each method that
-    has such a weight.
+    A key is looked for at the top level, then ever deeper, and holds wherever it is found on the first level that
+    has it: `steps=100` holds for each stage, `weights.cycle=5` for each method with such a weight. A stage's name in
+    front keeps to that stage: `translators.steps=100`.
     """
     mapping: dict[str, Any] = to_mapping(recipe)
     for assignment in assignments:
@@ -165,26 +165,33 @@ def override(recipe: Recipe, assignments: Iterable[str], kinds: Mapping[str, typ
         homes = _homes(mapping, path)
         if not homes:
             raise InputFault(
-                f"--set {assignment}: unknown key; {did_you_mean('.'.join(path), _paths(mapping))}"
+                f"--set {assignment}: unknown key; {did_you_mean('.'.join(path), _known_paths(mapping))}"
             )
-        for home, key in homes:
-            home[key] = value
+        for home in homes:
+            home[path[-1]] = value
     return recipe_from_mapping(mapping, kinds, "--set") if mapping != to_mapping(recipe) else recipe
 
 
-def _homes(mapping: dict[str, Any], path: list[str]) -> list[tuple[dict[str, Any], str]]:
-    stages: list[dict[str, Any]] = mapping["stages"]
-    named = [stage for stage in stages if stage["name"] == path[0]]
+def _homes(mapping: dict[str, Any], path: list[str]) -> list[dict[str, Any]]:
+    """The dicts whose entry the path names."""
+    named = [stage for stage in mapping["stages"] if stage["name"] == path[0]]
+    level: list[dict[str, Any]] = [mapping]
     if named and len(path) > 1:
-        stages, path = named, path[1:]
-    tops = [] if named else [mapping]
-    for group in (tops, stages, [stage["method"] for stage in stages]):
+        level, path = named, path[1:]
+    while level:
         found = [
-            home for home in (_descend(start, path[:-1]) for start in group) if home and path[-1] in home
+            home for home in (_descend(start, path[:-1]) for start in level) if home and path[-1] in home
         ]
         if found:
-            return [(home, path[-1]) for home in found]
+            return found
+        level = [inner for outer in level for inner in _inside(outer)]
     return []
+
+
+def _inside(mapping: dict[str, Any]) -> list[dict[str, Any]]:
+    """The dicts that are values of a mapping, or items of its lists."""
+    values = [item for value in mapping.values() for item in (value if isinstance(value, list) else [value])]
+    return [value for value in values if isinstance(value, dict)]
 
 
 def _descend(mapping: dict[str, Any], path: list[str]) -> dict[str, Any] | None:
@@ -194,20 +201,10 @@ def _descend(mapping: dict[str, Any], path: list[str]) -> dict[str, Any] | None:
     return current if isinstance(current, dict) else None
 
 
-def _paths(mapping: dict[str, Any]) -> set[str]:
-    """Every key that `--set` takes, without the stages' names."""
-    paths: set[str] = set()
-
-    def collect(node: dict[str, Any], prefix: str) -> None:
-        for key, value in node.items():
-            if key in ("stages", "method"):
-                continue
-            paths.add(prefix + key)
-            if isinstance(value, dict):
-                collect(value, f"{prefix}{key}.")
-
-    collect(mapping, "")
-    for stage in mapping["stages"]:
-        collect(stage, "")
-        collect(stage["method"], "")
-    return paths
+def _known_paths(mapping: dict[str, Any]) -> set[str]:
+    """Every key that `--set` takes, alone and behind the name of what holds it."""
+    paths = {key for key in mapping if key != "stages"}
+    for key, value in mapping.items():
+        if isinstance(value, dict):
+            paths |= {f"{key}.{inner}" for inner in value}
+    return paths.union(*(_known_paths(inner) for inner in _inside(mapping)))

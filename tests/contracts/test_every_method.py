@@ -56,7 +56,9 @@ def batch_for(method: Method, stage: Stage, material: Material, step: int = 0) -
     return batch_of(method, [draw(share, 0, step) for share in shares], stage.augmentation)
 
 
-def fit_here(named: Named, material: Material, folder: Path, workers: int = 0, stop_at: int | None = None) -> Method:
+def fit_here(
+    named: Named, material: Material, folder: Path, workers: int = 0, stop_at: int | None = None
+) -> Method:
     """Train the stage in `folder`, going on where it stopped; SIGTERM comes during step `stop_at`."""
     recipe = replace(tiny_recipe(named.recipe), workers=workers)
     stage = recipe.stages[named.stage]
@@ -64,7 +66,14 @@ def fit_here(named: Named, material: Material, folder: Path, workers: int = 0, s
     method = build(named)
     checkpoints = Checkpoints(folder, stage.name)
     position = checkpoints.resume(method)
-    job = Job(recipe, stage, 0, shares_of(stage, method, 0, material, 1), validation_of(stage, material), checkpoints)
+    job = Job(
+        recipe,
+        stage,
+        0,
+        shares_of(stage, method, 0, material, 1),
+        validation_of(stage, material),
+        checkpoints,
+    )
     if stop_at is not None:
         _kill_during(method, stop_at / stage.steps)
     with Journal(folder / "log.jsonl", folder, stage.name, position.step, stage.steps, 1) as journal:
@@ -90,7 +99,9 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
 
 
 @every_method
-def test_three_steps_move_every_player_and_stay_finite(named: Named, material: Material, tmp_path: Path) -> None:
+def test_three_steps_move_every_player_and_stay_finite(
+    named: Named, material: Material, tmp_path: Path
+) -> None:
     before = build(named).state_dict()
     after = fit_here(named, material, tmp_path / "run")
     for player in after.players:
@@ -128,7 +139,7 @@ def test_a_frozen_segmenter_stays_as_it_was(named: Named, material: Material, tm
 def test_each_weight_has_a_term_and_each_term_a_weight(named: Named, material: Material) -> None:
     method = build(named).train()
     weights = stage_of(named).method.weights
-    opened = replace(weights, **{name: 1.0 for name in term_names(weights)})
+    opened = replace(weights, **dict.fromkeys(term_names(weights), 1.0))
     method.weights = opened
     turns = play(cpu(), method, method.training_step(batch_for(method, stage_of(named), material), 0.0), 0.0)
     assert {name for turn in turns for name in turn.terms} == {field.name for field in fields(weights)}
@@ -139,9 +150,13 @@ def test_switching_off_one_term_still_trains_and_never_computes_it(named: Named,
     stage = stage_of(named)
     weights = stage.method.weights
     for name in term_names(weights):
-        method = build(named, replace(stage, method=replace(stage.method, weights=replace(weights, **{name: 0.0}))))
+        method = build(
+            named, replace(stage, method=replace(stage.method, weights=replace(weights, **{name: 0.0})))
+        )
         before = [p.clone() for p in method.parameters()]
-        turns = play(cpu(), method.train(), method.training_step(batch_for(method, stage, material), 0.0), 0.0)
+        turns = play(
+            cpu(), method.train(), method.training_step(batch_for(method, stage, material), 0.0), 0.0
+        )
         assert all(name not in turn.terms for turn in turns)
         assert any(not torch.equal(old, new) for old, new in zip(before, method.parameters(), strict=True))
 
@@ -164,10 +179,14 @@ def test_stopped_after_each_step_and_gone_on_is_bit_identical(
     assert_same(whole.state_dict(), parts.state_dict())
     for one, other in zip(whole.players, parts.players, strict=True):
         for mine, theirs in zip(
-            one.optimiser.state_dict()["state"].values(), other.optimiser.state_dict()["state"].values(), strict=True
+            one.optimiser.state_dict()["state"].values(),
+            other.optimiser.state_dict()["state"].values(),
+            strict=True,
         ):
             assert_same(mine, theirs)
-    chosen = [torch.load(tmp_path / side / "checkpoint_chosen.pt", weights_only=True) for side in ("whole", "parts")]
+    chosen = [
+        torch.load(tmp_path / side / "checkpoint_chosen.pt", weights_only=True) for side in ("whole", "parts")
+    ]
     assert_same(chosen[0]["method"], chosen[1]["method"])
 
 

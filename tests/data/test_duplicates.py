@@ -94,7 +94,7 @@ def test_a_changed_copy_is_found_and_another_picture_is_not(how: str) -> None:
 
 
 def test_groups_are_chains_and_named_after_their_first_member() -> None:
-    steps = {name: 0.07 * index for index, name in enumerate("dcba")}
+    steps = {name: 0.13 * index for index, name in enumerate("dcba")}
     chain = {
         name: fingerprint((scene(0) * (1 - share) + scene(1) * share)[None]) for name, share in steps.items()
     }
@@ -154,3 +154,25 @@ def test_repeated_views_among_breast_ultrasounds_are_found_in_small_groups() -> 
     sizes = Counter(near_duplicates(marks).values())
     assert 80 < sum(size > 1 for size in sizes.values()) < 150
     assert max(sizes.values()) <= 6
+
+
+@pytest.mark.parametrize(
+    ("bits", "coarse", "detail", "near"),
+    [
+        (10, 0.98, 0.91, True),
+        (11, 0.98, 0.91, False),
+        (10, 0.96, 0.91, False),
+        (10, 0.98, 0.89, False),
+    ],
+)
+def test_each_of_the_three_rules_can_part_two_images(
+    bits: int, coarse: float, detail: float, near: bool
+) -> None:
+    def towards(likeness: float) -> np.ndarray:
+        vector = np.zeros(duplicates.SIDE**2, np.float32)
+        vector[:2] = likeness, (1 - likeness**2) ** 0.5
+        return vector
+
+    one = duplicates.Fingerprint("one", 0, towards(1.0), towards(1.0))
+    other = duplicates.Fingerprint("other", 2**bits - 1, towards(coarse), towards(detail))
+    assert bool(near_pairs({"one": one, "other": other})) is near

@@ -88,6 +88,7 @@ def test_scores_of_a_dataset(dataset, tmp_path):
     organ, vessel = summary.classes
     assert organ.metrics.dice.mean == pytest.approx((2 * 36 / 85 + 1 + 0) / 3)
     assert (organ.counts.ok, organ.counts.false_alarm, organ.metrics.dice.n) == (2, 1, 3)
+    assert organ.metrics.dice.std == pytest.approx(np.std([2 * 36 / 85, 1, 0], ddof=1))
     assert organ.metrics.sensitivity.n == 2
     assert (vessel.counts.missed, vessel.counts.absent, vessel.metrics.dice.mean) == (1, 2, 0)
     assert vessel.metrics.dice.low is None  # one patient
@@ -128,7 +129,7 @@ def test_table_for_the_terminal(dataset, tmp_path):
     assert rows[1][-2:] == ("0", "1")
     assert rows[1][2].startswith("0.616 [")
     text = format_summary(summary)
-    assert "2 patients" in text
+    assert "2 patient(s)" in text
     assert "HD95 (px)" in text
 
 
@@ -138,20 +139,24 @@ def test_volumes_are_measured_in_mm(tmp_path):
     predicted[3:6, 3:6, 2:4] = 1  # one slice too high: 4 mm
     _volume(tmp_path / "truth" / "case.nii.gz", truth)
     _volume(tmp_path / "predicted" / "case.nii.gz", predicted)
-    steps = []
-    summary = evaluate(
-        tmp_path / "predicted",
-        tmp_path / "truth",
-        tmp_path / "out",
-        progress=lambda done, total: steps.append((done, total)),
-    )
+    summary = evaluate(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out")
     (row,) = _rows(tmp_path / "out")
     assert row["unit"] == summary.unit == "mm"
     assert row["class"] == "1"
     assert float(row["hd95"]) == 4.0
     assert float(row["assd"]) == 2.0
     assert float(row["dice"]) == 0.5
-    assert steps[-1] == (1, 1)
+
+
+def test_class_numbers_are_taken_where_the_truth_uses_other_values(tmp_path):
+    truth, predicted = np.zeros((2, 8, 8), np.uint8)
+    truth[1:4, 1:4], truth[5:7, 5:7] = 85, 170
+    predicted[1:4, 1:4], predicted[5:7, 5:7] = 1, 2
+    for name, mask in (("truth", truth), ("predicted", predicted)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(mask).save(tmp_path / name / "case.png")
+    summary = evaluate(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out")
+    assert summary.overall.metrics.dice.mean == 1.0
     assert not summary.patients_known
     assert summary.classes[0].metrics.dice.low is None
 
@@ -173,6 +178,39 @@ def test_prediction_of_0_and_255_for_a_0_1_truth(tmp_path):
     summary = evaluate(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out")
     assert summary.overall.metrics.dice.mean == 1
     assert any("remapped" in remark for remark in summary.remarks)
+
+
+@pytest.mark.parametrize("on", [1, 255])
+def test_a_dataset_whose_masks_are_0_and_255(tmp_path, on):
+    root = tmp_path / "Dataset901_White"
+    for name in ("x", "y"):
+        _picture(root / "imagesTr" / f"{name}_0000.png", _square(2, 8))
+        _picture(root / "labelsTr" / f"{name}.png", _square(2, 8, 255))
+        _picture(tmp_path / "predicted" / f"{name}.png", _square(2, 8, on))
+    labels = {"background": 0, "lung": 1}
+    content = {"channel_names": {"0": "grey"}, "labels": labels, "numTraining": 2, "file_ending": ".png"}
+    (root / "dataset.json").write_text(json.dumps(content))
+    summary = evaluate(tmp_path / "predicted", root, tmp_path / "out")
+    assert summary.classes[0].metrics.dice.mean == 1
+    assert any("255" in remark for remark in summary.remarks)
+
+
+def test_a_folder_of_masks_beside_its_table_of_patients(tmp_path):
+    for name in ("x", "y", "z"):
+        for folder in ("data/images", "data/masks", "predicted"):
+            _picture(tmp_path / folder / f"{name}.png", _square(2, 8))
+    (tmp_path / "data" / "cases.csv").write_text("case,patient\nx,A\ny,A\nz,B\n")
+    for truth in ("data", "data/masks"):
+        summary = evaluate(tmp_path / "predicted", tmp_path / truth, tmp_path / "out")
+        assert (summary.cases, summary.patients, summary.patients_known) == (3, 2, True)
+
+
+def test_the_target_of_a_folder_of_two_domains(tmp_path):
+    for folder, top in (("trainA", 2), ("labelsA", 2), ("trainB", 4), ("labelsB", 4)):
+        _picture(tmp_path / "pair" / folder / f"case{folder[-1]}.png", _square(top, 10))
+    _picture(tmp_path / "predicted" / "caseB.png", _square(4, 10))
+    summary = evaluate(tmp_path / "predicted", tmp_path / "pair", tmp_path / "out")
+    assert (summary.cases, summary.overall.metrics.dice.mean) == (1, 1)
 
 
 def test_ignored_pixels_do_not_score(tmp_path):

@@ -34,13 +34,14 @@ def read_bids(folder: Path, masks: bool) -> Listing:
     """
     images = {stem_of(path): path for path in _images(folder)}
     if not images:
-        raise InputFault(f"{folder}: a BIDS folder without NIfTI images under sub-*; add them or give another folder")
+        raise InputFault(
+            f"{folder}: a BIDS folder without NIfTI images under sub-*; add them or give another folder"
+        )
     contrasts = sorted({stem.rpartition("_")[2] for stem in images})
-    channels = tuple(contrasts) if len(contrasts) > 1 else None
     cases = _cases(folder, images, contrasts)
     if masks and (folder / "derivatives").is_dir():
         cases = _with_derived_masks(folder, cases)
-    return Listing("BIDS", unique(_described(folder, cases), folder), channels, patients_known=True)
+    return Listing("BIDS", unique(_described(folder, cases), folder), tuple(contrasts), patients_known=True)
 
 
 def _images(folder: Path) -> list[Path]:
@@ -93,7 +94,9 @@ def _with_derived_masks(folder: Path, cases: list[Case]) -> list[Case]:
                 continue  # drawn on another grid, which is usual among derivatives
             raise InputFault(f"{path}: there is no image for this mask; add the image or remove the mask")
         if name in found:
-            raise InputFault(f"{path}: {found[name].name} is a mask of the same image; leave one in derivatives")
+            raise InputFault(
+                f"{path}: {found[name].name} is a mask of the same image; leave one in derivatives"
+            )
         found[name] = path
     return [replace(case, mask=found.get(case.name)) for case in cases]
 

@@ -65,16 +65,20 @@ class Cohort:
         bare = tuple(replace(case, mask=None) for case in self.cases)
         return replace(self, cases=bare, classes=(), label_values=())
 
-    def with_channel(self, wanted: str | None) -> "Cohort":
-        """The cohort reduced to one channel, by name or by number. None keeps all channels."""
+    def channel_index(self, wanted: str | None) -> int | None:
+        """The number of a channel that is given by name or number; None where none is wanted."""
         if wanted is None:
-            return self
+            return None
+        if wanted in self.channels:
+            return self.channels.index(wanted)
         if wanted.isdigit() and int(wanted) < len(self.channels):
-            index = int(wanted)
-        elif wanted in self.channels:
-            index = self.channels.index(wanted)
-        else:
-            raise InputFault(f"{self.root}: no channel {wanted!r}; {did_you_mean(wanted, self.channels)}")
+            return int(wanted)
+        raise InputFault(f"{self.root}: no channel {wanted!r}; {did_you_mean(wanted, self.channels)}")
+
+    def with_channel(self, index: int | None) -> "Cohort":
+        """The cohort reduced to one channel. None keeps all channels."""
+        if index is None or len(self.channels) == 1:
+            return self
         if any(len(case.images) != len(self.channels) for case in self.cases):
             raise InputFault(
                 f"{self.root}: its channels share one file, so one cannot be chosen; omit the option"

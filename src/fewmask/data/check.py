@@ -5,12 +5,14 @@ One pass, one case in memory at a time. `check` is the user's own inspection, so
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fewmask.config import to_mapping
+from fewmask.console import Progress
 from fewmask.data.case import Cohort
 from fewmask.data.duplicates import exact_pairs, near_pairs
 from fewmask.data.findings import (
@@ -21,9 +23,50 @@ from fewmask.data.findings import (
     PairReport,
     Range,
     SiteCount,
+    format_pair,
+    format_report,
 )
 from fewmask.data.gap import Gap, measure_gap
 from fewmask.data.inspection import UNREADABLE, Inspected, background_value, inspect_case, one_line
+from fewmask.data.layouts import read_cohort
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `fewmask check` found in one folder, or in two and between them."""
+
+    cohorts: tuple[CohortReport, ...]
+    pair: PairReport | None
+
+    @property
+    def faults(self) -> int:
+        """How many things must be mended before training."""
+        reports = (*self.cohorts, *((self.pair,) if self.pair else ()))
+        return sum(len(report.faults) for report in reports)
+
+    def text(self) -> str:
+        """For a terminal."""
+        parts = [format_report(report) for report in self.cohorts]
+        return "\n\n".join([*parts, *([format_pair(self.pair)] if self.pair else [])])
+
+    def mapping(self) -> dict[str, Any]:
+        """For `--json`."""
+        pair = report_mapping(self.pair) if self.pair else None
+        return {
+            "cohorts": [report_mapping(report) for report in self.cohorts],
+            "pair": pair,
+            "faults": self.faults,
+        }
+
+
+def check_folders(folders: Sequence[Path], progress: Progress) -> Checked:
+    """Check one folder, or a source and a target."""
+    reports: list[CohortReport] = []
+    for folder in folders:
+        cohort = read_cohort(folder)
+        with progress(f"checking {cohort.name}", len(cohort.cases)) as checked:
+            reports.append(check_cohort(cohort, checked))
+    return Checked(tuple(reports), check_pair(*reports) if len(reports) == 2 else None)
 
 
 def check_cohort(cohort: Cohort, progress: Callable[[], None] | None = None) -> CohortReport:
@@ -73,8 +116,17 @@ def check_pair(source: CohortReport, target: CohortReport) -> PairReport:
     gap: Gap | None = None
     if source.evidence and target.evidence:
         styles = [[entry.style for entry in report.evidence] for report in (source, target)]
-        gap = measure_gap(styles[0], styles[1], source.unit == target.unit)
-    return PairReport(source.folder, target.folder, gap, tuple(faults), tuple(warnings))
+        same_channels = _channel_names(source) == _channel_names(target)
+        gap = measure_gap(styles[0], styles[1], source.unit == target.unit, same_channels)
+    return PairReport(
+        source.folder,
+        target.folder,
+        _channel_names(source),
+        _channel_names(target),
+        gap,
+        tuple(faults),
+        tuple(warnings),
+    )
 
 
 def report_mapping(report: CohortReport | PairReport) -> Any:
@@ -208,10 +260,14 @@ def _copies(source: CohortReport, target: CohortReport) -> tuple[tuple[str, ...]
     )
 
 
+def _channel_names(report: CohortReport) -> tuple[str, ...]:
+    return tuple(entry.name for entry in report.channels)
+
+
 def _differences(source: CohortReport, target: CohortReport) -> tuple[list[Finding], list[Finding]]:
     faults: list[Finding] = []
     warnings: list[Finding] = []
-    ours, theirs = ([entry.name for entry in report.channels] for report in (source, target))
+    ours, theirs = _channel_names(source), _channel_names(target)
     if ours and theirs and len(ours) != len(theirs):
         reason = f"{len(ours)} channels in the source and {len(theirs)} in the target"
         faults.append(Finding(f"{reason}; choose with --source-channel and --target-channel"))

@@ -18,7 +18,9 @@ def read_dataset_json(folder: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise InputFault(f"{path}: not valid JSON ({str(error).splitlines()[0]}); mend the file") from None
     if not isinstance(content, dict):
-        raise InputFault(f"{path}: expected an object with channel_names, labels and file_ending; mend the file")
+        raise InputFault(
+            f"{path}: expected an object with channel_names, labels and file_ending; mend the file"
+        )
     return cast(dict[str, Any], content)
 
 
@@ -29,7 +31,9 @@ def declared_channels(content: Mapping[str, Any], path: Path) -> tuple[str, ...]
         raise InputFault(f'{path}: channel_names is missing; add e.g. "channel_names": {{"0": "MR"}}')
     named = {str(key): str(name) for key, name in cast(dict[Any, Any], names).items()}
     if set(named) != {str(index) for index in range(len(named))}:
-        raise InputFault(f"{path}: channel_names must be numbered 0, 1, ...; found {', '.join(sorted(named))}")
+        raise InputFault(
+            f"{path}: channel_names must be numbered 0, 1, ...; found {', '.join(sorted(named))}"
+        )
     return tuple(named[str(index)] for index in range(len(named)))
 
 
@@ -50,7 +54,9 @@ def declared_labels(content: Mapping[str, Any], path: Path) -> Labels:
     if len(set(values.values())) < len(values) or len(values) < len(labels) - (ignored is not None):
         raise InputFault(f"{path}: two labels share a name or a value; give each its own")
     if len(values) > IGNORED - 1:
-        raise InputFault(f"{path}: {len(values)} labels, but at most {IGNORED - 1} can be told apart; join some")
+        raise InputFault(
+            f"{path}: {len(values)} labels, but at most {IGNORED - 1} can be told apart; join some"
+        )
     named = {value: name for name, value in values.items()}
     named.setdefault(0, "background")
     order = sorted(named, key=lambda value: (value != 0, value))

@@ -107,6 +107,8 @@ class PairReport:
 
     source: Path
     target: Path
+    source_channels: tuple[str, ...]
+    target_channels: tuple[str, ...]
     gap: Gap | None
     faults: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
@@ -144,7 +146,11 @@ def format_report(report: CohortReport) -> str:
 
 def format_pair(report: PairReport) -> str:
     """The gap between two cohorts and what else stands between them, as aligned plain text."""
-    lines = [f"{report.source.name} -> {report.target.name}"]
+    sides = (
+        (report.source.name, report.source_channels),
+        (report.target.name, report.target_channels),
+    )
+    lines = [" -> ".join(f"{name} ({_listed(channels)})" for name, channels in sides)]
     gap = report.gap
     if gap is not None:
         size = "unknown (mm against px)" if gap.size is None else f"{gap.size:.1f}x"
@@ -162,15 +168,15 @@ def format_pair(report: PairReport) -> str:
 
 
 def _row(title: str, text: str) -> str:
-    return f"  {title:<14}  {text}"
+    return f"  {title:<18}  {text}"
 
 
 def _axes(ranges: Sequence[Range], unit: str) -> str:
     """Median by axis, and the whole range where it varies."""
-    parts = [
-        f"{axis.median:.4g}" + ("" if axis.least == axis.most else f" ({axis.least:.4g}-{axis.most:.4g})")
-        for axis in ranges
-    ]
+    parts: list[str] = []
+    for axis in ranges:
+        least, median, most = (f"{number:.4g}" for number in (axis.least, axis.median, axis.most))
+        parts.append(median if least == most else f"{median} ({least}-{most})")
     return f"{' x '.join(parts)} {unit}"
 
 

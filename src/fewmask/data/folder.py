@@ -1,6 +1,7 @@
 """File names: which ending is which kind of image, what a file's stem is, and what a folder holds."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +68,11 @@ def files_in(folder: Path) -> list[Path]:
 def folders_in(folder: Path) -> list[Path]:
     """The folders directly in a folder, by name, without dotted ones."""
     return _entries(folder, directories=True)
+
+
+def named_folders(folder: Path, names: Collection[str]) -> list[Path]:
+    """The folders directly in a folder that have one of the names, which are in lower case; capitals do not matter."""
+    return [inner for inner in folders_in(folder) if inner.name.lower() in names]
 
 
 def _entries(folder: Path, directories: bool) -> list[Path]:

@@ -72,11 +72,13 @@ def style(
     return Style(np.concatenate(quantiles), _bands(middle_grey(array)), float(extent), contrast)
 
 
-def measure_gap(source: Sequence[Style], target: Sequence[Style], same_unit: bool) -> Gap:
+def measure_gap(
+    source: Sequence[Style], target: Sequence[Style], same_unit: bool, same_channels: bool = True
+) -> Gap:
     """How far the target's images lie from the source's. Either cohort needs at least one image.
 
     The spread is the mean over both cohorts; a cohort of one image has none, and if neither has one the
-    distances are given as they are.
+    distances are given as they are. `same_channels` says whether the channels' names agree.
     """
     # Cohorts of different channel counts are compared by the mean of their channels.
     mixed = len({entry.quantiles.size for entry in (*source, *target)}) > 1
@@ -88,10 +90,10 @@ def measure_gap(source: Sequence[Style], target: Sequence[Style], same_unit: boo
     if same_unit:
         ours, theirs = (float(np.median([entry.extent for entry in side])) for side in (source, target))
         size = max(ours, theirs) / min(ours, theirs)
-    return Gap(intensity, texture, contrast, size, advice(intensity, texture, contrast))
+    return Gap(intensity, texture, contrast, size, advice(intensity, texture, contrast, same_channels))
 
 
-def advice(intensity: float, texture: float, contrast: float | None) -> str:
+def advice(intensity: float, texture: float, contrast: float | None, same_channels: bool = True) -> str:
     """What to try first, in one line. A rule of thumb, no promise: only a measured floor and ceiling tell.
 
     Three pairs were looked at whose Dice is known of strong augmentation alone and of the target's own masks.
@@ -99,15 +101,20 @@ def advice(intensity: float, texture: float, contrast: float | None) -> str:
     tissue (0.08, 0.90) 7.2 and more; brain FLAIR and T1 (0.03, 0.39) look alike to intensity and texture,
     1.2, and only their contrast tells them apart.
     """
-    known = {"intensity": intensity, "texture": texture} | (
-        {} if contrast is None else {"contrast": contrast}
-    )
+    known = {"intensity": intensity, "texture": texture}
+    if contrast is not None:
+        known["contrast"] = contrast
     name = max(known, key=lambda measure: known[measure])
     told = f"{name} differs {known[name]:.1f}x the spread within a cohort"
     if known[name] >= LARGE:
         return f"large gap ({told}): adaptation is likely to help; start with msl or cyclegan"
     if known[name] >= SMALL:
         return f"medium gap ({told}): measure the floor with supervised, then see what msl or cyclegan adds"
+    if contrast is None and not same_channels:
+        return (
+            f"no gap seen ({told}), but other channels may show a structure bright in one and dark in the other, "
+            "which only masks tell: measure the floor with supervised, and expect adaptation to help"
+        )
     unseen = "; the contrast of the structures is not known" if contrast is None else ""
     return (
         f"small gap ({told}{unseen}): strong augmentation alone (supervised) may do; measure the floor first"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from fewmask.data.case import Case
@@ -17,8 +18,8 @@ MASK_FOLDERS = (
     "annotation",
     "segmentations",
     "segmentation",
-    "labelsTr",
-    "labelsTs",
+    "gt",
+    "ground_truth",
 )
 
 
@@ -52,7 +53,9 @@ def mask_index(folder: Path) -> dict[str, Path]:
     named = [(stem_of(path), path) for path in image_files_in(folder)]
     if not named:
         named = [
-            (f"{inner.name}_{stem_of(path)}", path) for inner in folders_in(folder) for path in image_files_in(inner)
+            (f"{inner.name}_{stem_of(path)}", path)
+            for inner in folders_in(folder)
+            for path in image_files_in(inner)
         ]
     found: dict[str, Path] = {}
     for name, path in named:
@@ -62,7 +65,9 @@ def mask_index(folder: Path) -> dict[str, Path]:
     return found
 
 
-def with_masks(cases: Iterable[Case], masks: Mapping[str, Path], suffixes: tuple[str, ...] = ("",)) -> list[Case]:
+def with_masks(
+    cases: Iterable[Case], masks: Mapping[str, Path], suffixes: tuple[str, ...] = ("",)
+) -> list[Case]:
     """The cases, each with its mask: the one called like the case, or like the case and one of the suffixes.
 
     Raises InputFault for a mask whose case has no image, and for two masks of one case.
@@ -75,7 +80,9 @@ def with_masks(cases: Iterable[Case], masks: Mapping[str, Path], suffixes: tuple
         if name is None:
             raise InputFault(f"{path}: there is no image for this mask; add the image or remove the mask")
         if name in owner:
-            raise InputFault(f"{path}: {owner[name].name} is a mask of the same case; join the two into one file")
+            raise InputFault(
+                f"{path}: {owner[name].name} is a mask of the same case; join the two into one file"
+            )
         owner[name] = path
     return [replace(case, mask=owner.get(case.name, case.mask)) for case in named.values()]
 
@@ -83,7 +90,7 @@ def with_masks(cases: Iterable[Case], masks: Mapping[str, Path], suffixes: tuple
 def unique(cases: Iterable[Case], where: Path) -> tuple[Case, ...]:
     """The cases sorted by name. Raises InputFault where two have one name."""
     ordered = sorted(cases, key=lambda case: case.name)
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    for first, second in pairwise(ordered):
         if first.name == second.name:
             raise InputFault(f"{where}: two cases are called {first.name}; rename one")
     return tuple(ordered)

@@ -61,11 +61,15 @@ def _numbered_cases(folder: Path, ending: str, channels: Sequence[str], part: st
     paths = [path for path in image_files_in(folder) if path.name.lower().endswith(ending)]
     groups = numbered(paths)
     if not groups and files_in(folder):
-        raise InputFault(f"{folder}: no file is called like case_0000{ending}; rename the images or mend file_ending")
+        raise InputFault(
+            f"{folder}: no file is called like case_0000{ending}; rename the images or mend file_ending"
+        )
     named = sum(len(files) for files in groups.values())
     if named < len(paths):
         stray = next(path for path in paths if not NUMBERED.match(stem_of(path)))
-        raise InputFault(f"{stray}: the channel's number is missing; rename it to {stem_of(stray)}_0000{ending}")
+        raise InputFault(
+            f"{stray}: the channel's number is missing; rename it to {stem_of(stray)}_0000{ending}"
+        )
     if not (groups and _share_one_file(groups, len(channels))):
         complete(groups, len(channels), folder)
     return [Case(name, tuple(files[i] for i in sorted(files)), part=part) for name, files in groups.items()]
@@ -100,7 +104,7 @@ def read_decathlon(folder: Path, masks: bool) -> Listing:
     remarks: list[str] = []
     for key, part in (("training", "train"), ("test", "test")):
         paths = [_listed(entry, "image") for entry in content.get(key) or ()]
-        present = {path for path in _files_beside([path for path in paths if path], folder)}
+        present = set(_files_beside([path for path in paths if path], folder))
         if part == "test" and paths and not present:
             remarks.append("the test images that dataset.json lists are not in the folder")
             continue
@@ -116,12 +120,16 @@ def read_decathlon(folder: Path, masks: bool) -> Listing:
         cases = [case for case in cases if case.part != "test"] + found
     channels = declared_channels(content, described)
     labels = declared_labels(content, described) if masks else None
-    return Listing("Medical Segmentation Decathlon", unique(cases, folder), channels, labels, remarks=tuple(remarks))
+    return Listing(
+        "Medical Segmentation Decathlon", unique(cases, folder), channels, labels, remarks=tuple(remarks)
+    )
 
 
 def _listed(entry: Any, key: str) -> str | None:
     """The path in one entry of dataset.json's lists, which are strings or {"image": ..., "label": ...}."""
-    path = cast(dict[str, Any], entry).get(key) if isinstance(entry, dict) else entry if key == "image" else None
+    path = (
+        cast(dict[str, Any], entry).get(key) if isinstance(entry, dict) else entry if key == "image" else None
+    )
     return str(path).removeprefix("./") if path is not None else None
 
 

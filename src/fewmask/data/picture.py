@@ -149,7 +149,8 @@ def _open_whole(path: Path) -> Image.Image:
         if path.suffix.lower() not in (".tif", ".tiff"):
             raise
         return Image.new("CMYK", (0, 0))
-    if getattr(picture, "n_frames", 1) > 1:
+    # MPO is a JPEG with a preview behind it; its first page is the picture.
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
         raise InputFault(f"{path}: holds several pages; save each page as a file, or the stack as NIfTI")
     return picture
 

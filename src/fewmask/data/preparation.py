@@ -38,7 +38,8 @@ class Preparation:
     """Everything that is decided about one cohort's images before training.
 
     `pixel_mm` is the size of a prepared pixel, the same for all volumes; None lets each image's longest side fill
-    `size`. `slice_axis` is the axis, in RAS order, across which volumes are cut; None for pictures.
+    `size`. `slice_axis` is the axis, in RAS order, across which volumes are cut; None for pictures. `channel` is the
+    one channel of the files that is used; None for all.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -49,6 +50,7 @@ class Preparation:
     intensity: tuple[Intensity, ...]
     pixel_mm: float | None = None
     slice_axis: int | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,9 @@ def read_case(case: Case) -> Raster:
             raise InputFault(f"{path}: {sizes}; bring a case's channels onto one grid")
         if not _on_one_grid(first, part):
             other = case.images[0].name
-            raise InputFault(f"{path}: lies elsewhere than {other} (affines differ); resample it onto that grid")
+            raise InputFault(
+                f"{path}: lies elsewhere than {other} (affines differ); resample it onto that grid"
+            )
     if len(parts) == 1:
         return first
     stacked = np.concatenate([part.array for part in parts])

@@ -202,10 +202,9 @@ def _drawn(cohort: Cohort, config: SplitConfig, seed: int, groups: Mapping[str, 
     held, stratified = _choose(units, config.validation, f"split:{seed}")
     remarks: tuple[str, ...] = ()
     if config.unit == "patient" and not cohort.patients_known:
-        remarks = ("no patient is named, so every case counts as one patient",)
+        # That patients are unknown is among the cohort's own remarks.
         together = sum(len(unit.cases) > 1 for unit in units)
-        if together:
-            remarks += (f"near-duplicate images stay on one side ({together} groups)",)
+        remarks = (f"near-duplicate images stay on one side ({together} groups)",) if together else ()
     return (
         tuple(case for case in train if case.name not in held),
         tuple(case for case in train if case.name in held),

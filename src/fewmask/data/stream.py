@@ -88,7 +88,7 @@ def stream(
         batch_size=None,
         sampler=steps,
         num_workers=workers,
-        collate_fn=_as_is,
+        collate_fn=_as_is,  # pyright: ignore[reportArgumentType] - torch types it for lists of items only
         worker_init_fn=_leave_signals_to_the_loop,
     )
     return iter(loader)

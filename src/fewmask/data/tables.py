@@ -1,8 +1,9 @@
 """cases.csv and slices.csv: what a folder's layout cannot say about its cases."""
 
 import csv
+import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,18 +23,18 @@ _CHEAP = 500
 def read_table(path: Path, delimiter: str | None = None) -> list[Row]:
     """The rows of a CSV file, stripped, by column; a semicolon between columns is recognised."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise InputFault(f"{path}: cannot be read as text; save it as CSV in UTF-8") from None
-    header = lines[0] if lines else ""
+    header = text.partition("\n")[0]
     separator = delimiter or (";" if ";" in header and "," not in header else ",")
-    reader = csv.DictReader(lines, delimiter=separator, restval="", restkey="")
+    reader = csv.DictReader(io.StringIO(text), delimiter=separator, restval="", restkey="")
     names = [name.strip() for name in reader.fieldnames or ()]
     if len(set(names)) < len(names):
         raise InputFault(f"{path}: two columns have one name; rename one")
     rows: list[Row] = []
     for number, row in enumerate(reader, start=2):
-        if "" in row and row[""]:
+        if row.get(""):
             raise InputFault(f"{path}: line {number} has more columns than the first line; mend it")
         rows.append({str(key).strip(): str(value).strip() for key, value in row.items() if key})
     return rows
@@ -85,16 +86,20 @@ def with_slice_table(cases: Sequence[Case], folder: Path) -> list[Case]:
             raise InputFault(f"{path}: columns case and slice are needed; mend the first line")
         name, slice_ = row.pop("case"), row.pop("slice")
         if name not in known:
-            raise InputFault(f"{path}: case {name!r} is not in the folder; {did_you_mean(name, _near(name, known))}")
+            raise InputFault(f"{path}: case {name!r} is not in the folder; {_hint(name, known)}")
         if not slice_.isdigit() or int(slice_) in tags[name]:
-            raise InputFault(f"{path}: case {name}: slice {slice_!r} is no number or given twice; mend the row")
+            raise InputFault(
+                f"{path}: case {name}: slice {slice_!r} is no number or given twice; mend the row"
+            )
         tags[name][int(slice_)] = row
     if len(tags) <= _CHEAP:
         for name, by_slice in tags.items():
             shape = outline(known[name].images[0]).shape
             depth = shape[2] if len(shape) == 3 else 1
             if max(by_slice) >= depth:
-                raise InputFault(f"{path}: case {name} has slices 0 to {depth - 1}, but {max(by_slice)} is tagged; mend it")
+                raise InputFault(
+                    f"{path}: case {name} has slices 0 to {depth - 1}, but {max(by_slice)} is tagged; mend it"
+                )
     return [replace(case, slice_tags=dict(tags.get(case.name, {}))) for case in cases]
 
 
@@ -105,7 +110,9 @@ def no_patient_on_both_sides(cases: Sequence[Case], where: Path) -> None:
     if both:
         shown = ", ".join(both[:_SHOWN]) + (", ..." if len(both) > _SHOWN else "")
         patients = "patient is" if len(both) == 1 else "patients are"
-        raise InputFault(f"{where}: {len(both)} {patients} in train and in test ({shown}); move all cases to one side")
+        raise InputFault(
+            f"{where}: {len(both)} {patients} in train and in test ({shown}); move all cases to one side"
+        )
 
 
 def _rows_by_case(path: Path, cases: Sequence[Case]) -> dict[str, Row]:
@@ -116,15 +123,14 @@ def _rows_by_case(path: Path, cases: Sequence[Case]) -> dict[str, Row]:
             raise InputFault(f"{path}: there is no column case; mend the first line")
         name = row["case"]
         if name not in known:
-            raise InputFault(f"{path}: case {name!r} is not in the folder; {did_you_mean(name, _near(name, known))}")
+            raise InputFault(f"{path}: case {name!r} is not in the folder; {_hint(name, known)}")
         if name in rows:
             raise InputFault(f"{path}: case {name} has two rows; remove one")
         rows[name] = row
     return rows
 
 
-def _near(name: str, known: Sequence[str] | set[str] | dict[str, Case]) -> list[str]:
-    """A few of the known names, so that a message about one of thousands stays one line."""
-    ordered = sorted(known)
-    alike = [other for other in ordered if other[:2] == name[:2]]
-    return [*alike[:200]] if alike else ordered[:_SHOWN]
+def _hint(name: str, known: Collection[str]) -> str:
+    near = did_you_mean(name, known)
+    # Where nothing is near, the list of all names would be no help and no single line.
+    return near if near.startswith("did") else "remove the row or add the image"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewmask.config import to_mapping
+from fewmask.console import Progress, silent
 from fewmask.data import raster
 from fewmask.data.case import Case, Cohort
 from fewmask.data.geometry import Raster
@@ -22,7 +23,7 @@ from fewmask.evaluation.summary import (
     summarise_class,
     summarise_overall,
 )
-from fewmask.evaluation.truth import Progress, binary_values, pair, with_classes
+from fewmask.evaluation.truth import binary_values, pair, with_classes
 from fewmask.files import replaced, write_json
 from fewmask.metrics.score import METRICS, ClassScore, score_case
 
@@ -38,29 +39,29 @@ def evaluate(
     out: Path,
     *,
     nsd_tolerance: float = 2.0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Summary:
     """Score every case that has a mask, and write `scores.csv` and `summary.json` into `out`.
 
     `truth` is a dataset folder, its labelsTs or labelsTr, or any folder of masks. `nsd_tolerance` is in the
     unit of the distances (mm, or px for pictures). One case is in memory at a time. Nothing is written on a
-    fault. `progress` is called with how many cases are read, and of how many.
+    fault.
     Raises InputFault for a missing prediction, another size or geometry, or a value that is no class.
     """
     if not (math.isfinite(nsd_tolerance) and nsd_tolerance >= 0):
         raise InputFault(f"nsd_tolerance={nsd_tolerance}: must be 0 or more, in mm or px; the default is 2")
-    report = progress or _silent
     pairing = pair(predictions, truth)
-    cohort = with_classes(replace(pairing.cohort, cases=pairing.cases), report)
+    cohort = with_classes(replace(pairing.cohort, cases=pairing.cases))
     if len(cohort.classes) < 2:
         raise InputFault(f"{truth}: its dataset.json names no foreground class; add one under labels")
     rows: list[CaseScores] = []
     remapped = 0
-    for case, path in zip(pairing.cases, pairing.predictions, strict=True):
-        scored, was_remapped = _score(case, path, cohort, nsd_tolerance)
-        rows.append(scored)
-        remapped += was_remapped
-        report(len(rows), len(pairing.cases))
+    with progress("scoring", len(pairing.cases)) as done:
+        for case, path in zip(pairing.cases, pairing.predictions, strict=True):
+            scored, was_remapped = _score(case, path, cohort, nsd_tolerance)
+            rows.append(scored)
+            remapped += was_remapped
+            done()
     remarks = list(dict.fromkeys((*cohort.remarks, *pairing.remarks)))
     if remapped:
         remarks.append(f"{remapped} predictions were 0/255 or 0/1 other than the truth and were remapped")
@@ -68,10 +69,6 @@ def evaluate(
     _write_scores(out / "scores.csv", rows, cohort)
     write_json(out / "summary.json", _json(summary, rows))
     return summary
-
-
-def _silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 def _score(case: Case, path: Path, cohort: Cohort, nsd_tolerance: float) -> tuple[CaseScores, bool]:
@@ -120,7 +117,11 @@ def _check_geometry(truth: Raster, predicted: Raster, path: Path) -> None:
 
 
 def _predicted_classes(values: NDArray[Any], cohort: Cohort, path: Path) -> NDArray[np.uint8]:
-    unknown = sorted(set(np.unique(values).tolist()) - {*cohort.label_values, cohort.ignored_value})
+    found = set(np.unique(values).tolist())
+    unknown = sorted(found - {*cohort.label_values, cohort.ignored_value})
+    if unknown and found <= set(range(len(cohort.classes))):
+        # `segment` writes class numbers, whatever values the truth's files use for the classes.
+        return values.astype(np.uint8)
     if unknown:
         known = ", ".join(str(value) for value in cohort.label_values)
         raise InputFault(

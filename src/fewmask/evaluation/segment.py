@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from fewmask.console import Progress, silent
 from fewmask.data.case import Case
-from fewmask.data.layouts import read_images
+from fewmask.data.layouts import read_cohort
 from fewmask.data.preparation import (
     as_it_lay,
     assembled,
@@ -23,7 +24,6 @@ from fewmask.data.preparation import (
 from fewmask.data.raster import read_case, write_classes, write_probabilities
 from fewmask.evaluation.trained import Trained, Which, load_trained, probabilities_of
 from fewmask.files import write_json
-from fewmask.training.material import Progress, silent
 
 SLICES_AT_ONCE = 8
 
@@ -46,6 +46,7 @@ def segment(
     *,
     which: Which = "chosen",
     with_probabilities: bool = False,
+    channel: str | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> Segmented:
@@ -55,7 +56,7 @@ def segment(
     Raises InputFault for unreadable images or a run without a checkpoint; masks that are finished by then stay.
     """
     trained = load_trained(run, which, device)
-    cases = read_images(images)
+    cases = cases_to_segment(images, trained, channel)
     masks: list[Path] = []
     entries: list[dict[str, Any]] = []
     with progress("segmenting", len(cases)) as done:
@@ -70,11 +71,26 @@ def segment(
             if with_probabilities:
                 write_probabilities(probabilities, case.images[0], out, case.name)
             entries.append(
-                {"case": case.name, "images": [str(path.resolve()) for path in case.images], "mask": masks[-1].name}
+                {
+                    "case": case.name,
+                    "images": [str(path.resolve()) for path in case.images],
+                    "mask": masks[-1].name,
+                }
             )
             done()
     write_json(out / MANIFEST, {"checkpoint": {"step": trained.step, "rule": trained.rule}, "cases": entries})
     return Segmented(out, tuple(masks))
+
+
+def cases_to_segment(images: Path, trained: Trained, channel: str | None) -> tuple[Case, ...]:
+    """The bare cases of a path: a dataset's test part where it has one, else all that is there.
+
+    Of files with several channels the one is used that the run was trained on, unless `channel` names another.
+    """
+    cohort = read_cohort(images, masks=False)
+    index = trained.preparation.channel if channel is None else cohort.channel_index(channel)
+    cohort = cohort.with_channel(index)
+    return cohort.part("test") or cohort.cases
 
 
 def segment_case(trained: Trained, case: Case) -> np.ndarray:

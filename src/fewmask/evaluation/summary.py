@@ -173,7 +173,7 @@ def format_summary(summary: Summary) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     people = (
-        f"{summary.patients} patients" if summary.patients_known else "no patients given: each case is one"
+        f"{summary.patients} patient(s)" if summary.patients_known else "no patients given: each case is one"
     )
     lines += ["", f"{summary.cases} cases, {people}. [low, high]: {summary.interval}."]
     lines += [f"Note: {remark}." for remark in summary.remarks]

@@ -39,7 +39,9 @@ def load_trained(folder: Path, which: Which = "chosen", device: str = "auto") ->
     recipe = run.recipe()
     preparations = kept_preparations(run)
     if preparations is None:
-        raise InputFault(f"{folder}: the run was stopped before its data were prepared; run the same `train` again")
+        raise InputFault(
+            f"{folder}: the run was stopped before its data were prepared; run the same `train` again"
+        )
     role = next(role for role in ("target", "masks", "source") if role in preparations)
     stage = recipe.stages[-1]
     task = Task(preparations[role].channels, class_names(run), recipe.size)

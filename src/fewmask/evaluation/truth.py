@@ -1,6 +1,5 @@
 """What a folder of predictions is scored against: which masks, which classes, whose patients."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +8,11 @@ from numpy.typing import NDArray
 
 from fewmask.data import layouts, raster
 from fewmask.data.case import Case, Cohort
+from fewmask.data.listing import MASK_FOLDERS
+from fewmask.data.plain import is_pair
 from fewmask.errors import InputFault
 from fewmask.shapes import IGNORED
 
-Progress = Callable[[int, int], None]
 """Called with how many steps are done, and of how many."""
 
 
@@ -69,15 +69,16 @@ def pair(predictions: Path, truth: Path) -> Pairing:
 
 def truth_cohort(truth: Path) -> Cohort:
     """The cases that a folder holds masks for; a bare folder of masks makes each case its own patient."""
+    if is_pair(truth):
+        return layouts.read_pair(truth, target_masks=True)[1]
     masks = layouts.find_labels(truth)
     if not masks:
         raise InputFault(f"{truth}: no masks in it; give a dataset folder or a folder of masks")
     bare = all(path.parent == truth for path in masks.values())
     if not bare:
         return layouts.read_cohort(truth)
-    dataset = truth.parent
-    if truth.name.startswith("labels") and (dataset / "dataset.json").is_file():
-        cohort = layouts.read_cohort(dataset)
+    if _belongs_to_a_dataset(truth):
+        cohort = layouts.read_cohort(truth.parent)
         by_name = {case.name: case for case in cohort.cases}
         if masks.keys() <= by_name.keys():
             cases = tuple(replace(by_name[name], mask=path) for name, path in sorted(masks.items()))
@@ -86,7 +87,14 @@ def truth_cohort(truth: Path) -> Cohort:
     return Cohort(truth, "masks", cases, channels=())
 
 
-def with_classes(cohort: Cohort, progress: Progress) -> Cohort:
+def _belongs_to_a_dataset(folder: Path) -> bool:
+    """Whether the folder above knows the classes or the patients of this folder of masks."""
+    if folder.name in ("labelsTr", "labelsTs"):
+        return (folder.parent / "dataset.json").is_file()
+    return folder.name in MASK_FOLDERS and (folder.parent / "cases.csv").is_file()
+
+
+def with_classes(cohort: Cohort) -> Cohort:
     """The cohort with its classes named by the values in its masks, where no dataset.json names them.
 
     Reads every mask once. Masks of 0 and 255 alone hold one structure; beside other values, 255 is ignored.
@@ -94,10 +102,9 @@ def with_classes(cohort: Cohort, progress: Progress) -> Cohort:
     if cohort.classes:
         return cohort
     values: set[int] = set()
-    for done, case in enumerate(cohort.cases, start=1):
+    for case in cohort.cases:
         if case.mask is not None:
             values |= set(np.unique(raster.read_label_values(case.mask).array).tolist())
-        progress(done, len(cohort.cases))
     remarks = [
         *cohort.remarks,
         f"classes are the values that occur in {cohort.root.name}; each case counts as a patient",

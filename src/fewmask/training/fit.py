@@ -5,7 +5,7 @@ Everything random is a function of (seed, stage, step), so any step can be the f
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -60,7 +60,7 @@ class Stop:
 
 
 @contextmanager
-def listening() -> Iterator[Stop]:
+def listening() -> Generator[Stop]:
     """Turn SIGINT and SIGTERM into a wish that the loop reads, for as long as the context lasts."""
     stop = Stop()
 

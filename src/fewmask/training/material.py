@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fewmask.config import from_mapping, to_mapping
+from fewmask.console import Progress, silent
 from fewmask.data.case import Case, Cohort
 from fewmask.data.duplicates import group_near_duplicates
 from fewmask.data.layouts import read_cohort
@@ -21,20 +21,12 @@ from fewmask.data.split import (
     write_splits_final,
 )
 from fewmask.data.store import SliceStore, content_key, load_store, open_store
-from fewmask.data.survey import survey
+from fewmask.data.survey import Look, survey
 from fewmask.errors import InputFault
 from fewmask.files import write_json
 from fewmask.recipe import Recipe
 from fewmask.shapes import Task
 from fewmask.training.run import Run
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-"""Opens a progress bar of so many items; what it yields is called after each item."""
-
-
-def silent(title: str, items: int) -> AbstractContextManager[Callable[[], None]]:
-    """No progress bar."""
-    return nullcontext(lambda: None)
 
 
 @dataclass(frozen=True)
@@ -52,8 +44,10 @@ class Material:
         return tuple(role for role in ("source", "masks") if role in self.stores)
 
 
-def read_cohorts(recipe: Recipe) -> dict[str, Cohort]:
-    """The cohorts of a recipe by role. A target is read without its masks, which are never opened."""
+def read_cohorts(recipe: Recipe) -> tuple[dict[str, Cohort], dict[str, int | None]]:
+    """The cohorts of a recipe by role, and the channel of each that is used (None: all).
+
+    A target is read without its masks, which are never opened."""
     folders = recipe.cohorts
     cohorts: dict[str, Cohort] = {}
     if folders.masks is not None:
@@ -70,11 +64,13 @@ def read_cohorts(recipe: Recipe) -> dict[str, Cohort]:
             cohorts["target"] = read_cohort(folders.target, masks=False)
     if not cohorts:
         raise InputFault(f"recipe {recipe.name}: no data; give --masks DIR, or --source DIR --target DIR")
-    if "source" in cohorts:
-        cohorts["source"] = cohorts["source"].with_channel(folders.source_channel)
-    if "target" in cohorts:
-        cohorts["target"] = cohorts["target"].with_channel(folders.target_channel)
-    return cohorts
+    channels = _channels(recipe, cohorts)
+    return {role: cohort.with_channel(channels[role]) for role, cohort in cohorts.items()}, channels
+
+
+def _channels(recipe: Recipe, cohorts: Mapping[str, Cohort]) -> dict[str, int | None]:
+    wanted = {"source": recipe.cohorts.source_channel, "target": recipe.cohorts.target_channel, "masks": None}
+    return {role: cohort.channel_index(wanted[role]) for role, cohort in cohorts.items()}
 
 
 def shared_classes(cohorts: Mapping[str, Cohort]) -> tuple[str, ...]:
@@ -133,11 +129,11 @@ def assemble(
 
     A run that goes on keeps its earlier decisions, and is refused where the images have changed since.
     """
-    cohorts = read_cohorts(recipe)
+    cohorts, channels = read_cohorts(recipe)
     classes = shared_classes(cohorts)
     splits = divide(recipe, cohorts) if not run.splits.exists() else _kept_splits(run, cohorts)
     cases = {role: training_cases(cohort, splits[role]) for role, cohort in cohorts.items()}
-    preparations = kept_preparations(run) or _decided(recipe, cohorts, cases, progress, cache)
+    preparations = kept_preparations(run) or _decided(recipe, cohorts, channels, cases, progress)
     stores: dict[str, SliceStore] = {}
     for role, cohort in cohorts.items():
         key = content_key(cohort, cases[role], preparations[role], role != "target")
@@ -158,7 +154,7 @@ def assemble(
         run.folder / "splits_final.json", [splits[role] for role in splits if role != "target"]
     )
     write_json(run.preparations, to_mapping(preparations))
-    channels = next(iter(preparations.values())).channels
+    prepared_channels = next(iter(preparations.values())).channels
     entries = {
         role: {
             "store": str(store.folder),
@@ -167,8 +163,8 @@ def assemble(
         }
         for role, store in stores.items()
     }
-    write_json(run.material, {"classes": classes, "channels": channels, "roles": entries})
-    return Material(Task(channels, classes, recipe.size), splits, preparations, stores)
+    write_json(run.material, {"classes": classes, "channels": prepared_channels, "roles": entries})
+    return Material(Task(prepared_channels, classes, recipe.size), splits, preparations, stores)
 
 
 def load_material(recipe: Recipe, run: Run) -> Material:
@@ -186,17 +182,20 @@ def load_material(recipe: Recipe, run: Run) -> Material:
 def _decided(
     recipe: Recipe,
     cohorts: Mapping[str, Cohort],
+    chosen: Mapping[str, int | None],
     cases: Mapping[str, tuple[Case, ...]],
     progress: Progress,
-    cache: Path,
 ) -> dict[str, Preparation]:
-    looks = {}
+    looks: dict[str, tuple[Look, ...]] = {}
     for role, cohort in cohorts.items():
         with progress(f"looking at {role}", len(cases[role])) as seen:
             looks[role] = survey(cohort, cases[role], seen)
     groups = list(looks.values())
     channels, pixel_mm = shared_channels(groups), shared_pixel_mm(groups, recipe.size)
-    return {role: decide(role, group, recipe.size, pixel_mm, channels) for role, group in looks.items()}
+    return {
+        role: replace(decide(role, group, recipe.size, pixel_mm, channels), channel=chosen[role])
+        for role, group in looks.items()
+    }
 
 
 def kept_preparations(run: Run) -> dict[str, Preparation] | None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import nn
 
+from fewmask.console import Progress, silent
 from fewmask.data.store import cache_root
 from fewmask.data.stream import Share, key_of
 from fewmask.errors import InputFault
@@ -22,7 +23,7 @@ from fewmask.training.checkpoint import Checkpoints, Position, load_networks
 from fewmask.training.fit import Job, Validation, fit
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
-from fewmask.training.material import Material, Progress, assemble, load_material, silent
+from fewmask.training.material import Material, assemble, load_material
 from fewmask.training.run import Run, environment
 
 
@@ -83,7 +84,7 @@ def train(
 
 
 @contextmanager
-def leaving() -> Iterator[None]:
+def leaving() -> Generator[None]:
     """Leave a group of processes in order: without it, gloo aborts at exit in about half of all runs."""
     try:
         yield

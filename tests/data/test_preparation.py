@@ -1,0 +1,132 @@
+"""Images become network input and come back without moving."""
+
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fewmask.data.preparation import (
+    Intensity,
+    Preparation,
+    as_it_lay,
+    assembled,
+    canonical,
+    decide,
+    place_images,
+    place_masks,
+    placement,
+    replace_in_original,
+    scaled,
+    shared_channels,
+    shared_pixel_mm,
+    slice_axis,
+    slices_of,
+)
+from fewmask.data.raster import Raster
+from fewmask.data.survey import Look
+from fewmask.errors import InputFault
+
+PICTURE = Preparation("masks", 1, 64, (Intensity("fixed", 0, 255),))
+
+
+def look(
+    shape: tuple[int, ...], spacing: tuple[float, ...], low: float = 0, high: float = 100, **other
+) -> Look:
+    options = {"unit": "mm", "whole_bytes": False} | other
+    return Look("case", shape, spacing, options["unit"], options["whole_bytes"], (low,), (high,))
+
+
+def test_eight_bit_pictures_keep_their_full_range() -> None:
+    looks = [look((90, 60), (1, 1), 10, 200, unit="px", whole_bytes=True)]
+    assert decide("masks", looks, 64, None, 1).intensity == (Intensity("fixed", 0.0, 255.0),)
+
+
+def test_volumes_that_share_a_scale_get_one_and_others_their_own() -> None:
+    steady = [look((9, 9, 9), (1, 1, 1), -1000, 400), look((9, 9, 9), (1, 1, 1), -1000, 500)]
+    wild = [look((9, 9, 9), (1, 1, 1), 0, 400), look((9, 9, 9), (1, 1, 1), 0, 90_000)]
+    assert decide("masks", steady, 64, None, 1).intensity == (Intensity("fixed", -1000.0, 450.0),)
+    assert decide("masks", wild, 64, None, 1).intensity[0].rule == "own_percentiles"
+
+
+def test_a_volume_is_cut_across_its_thick_axis_else_its_last() -> None:
+    assert slice_axis([look((9, 9, 9), (3.3, 1.1, 1.1))]) == 0
+    assert slice_axis([look((9, 9, 9), (1, 1, 1))]) == 2
+
+
+def test_cohorts_share_one_pixel_size_or_none() -> None:
+    mr, ct = look((100, 80, 20), (1.5, 1.5, 5)), look((256, 256, 40), (0.5, 0.5, 3))
+    assert shared_pixel_mm([[mr], [ct]], 50) == pytest.approx(150 / 50)
+    assert shared_pixel_mm([[mr], [replace(ct, unit="px")]], 50) is None
+
+
+def test_grey_and_colour_join_but_other_channels_do_not() -> None:
+    grey = look((9, 9), (1, 1))
+    assert shared_channels([[grey], [replace(grey, low=(0, 0, 0), high=(1, 1, 1))]]) == 3
+    with pytest.raises(InputFault, match="--source-channel"):
+        shared_channels([[grey], [replace(grey, low=(0, 0), high=(1, 1))]])
+
+
+def test_scaling_maps_low_to_minus_one_and_high_to_one() -> None:
+    raster = Raster(np.array([[[0, 51, 255, 300]]], np.int16), (1.0, 1.0), "px", None)
+    assert np.allclose(scaled(raster, PICTURE), [[[-1, -0.6, 1, 1]]])
+
+
+def test_other_channels_than_trained_on_are_refused() -> None:
+    raster = Raster(np.zeros((2, 4, 4), np.uint8), (1.0, 1.0), "px", None)
+    with pytest.raises(InputFault, match="2 channels where the run was trained on 1"):
+        scaled(raster, PICTURE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(3, 150), width=st.integers(3, 150), size=st.sampled_from([16, 64, 96]))
+def test_placing_keeps_the_aspect_and_the_way_back_has_the_exact_shape(
+    height: int, width: int, size: int
+) -> None:
+    raster = Raster(np.zeros((1, height, width), np.uint8), (1.0, 1.0), "px", None)
+    preparation = replace(PICTURE, size=size)
+    place = placement(raster, preparation)
+    assert max(place.height, place.width) == size
+    assert abs(place.height / place.width - height / width) <= (1 + height / width) / min(
+        place.height, place.width
+    )
+    prepared = place_images(scaled(raster, preparation)[None], place, size)
+    assert prepared.shape == (1, 1, size, size)
+    assert replace_in_original(prepared, place).shape == (1, 1, height, width)
+
+
+def test_a_mask_that_is_placed_and_brought_back_stays_where_it_was() -> None:
+    mask = np.zeros((1, 100, 60), np.uint8)
+    mask[0, 20:60, 10:35] = 1
+    raster = Raster(mask, (1.0, 1.0), "px", None)
+    place = placement(raster, PICTURE)
+    placed = place_masks(mask, place, 64)
+    onehot = torch.stack([placed == 0, placed == 1], 1).float()
+    back = replace_in_original(onehot, place).argmax(1).numpy()
+    overlap = 2 * (back & mask).sum() / (back.sum() + mask.sum())
+    assert overlap > 0.96
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SAL"])
+def test_a_volume_is_turned_to_ras_and_back_exactly(codes: str) -> None:
+    shape = (5, 6, 7)
+    orientation = nib.orientations.axcodes2ornt(tuple(codes))
+    affine = nib.orientations.inv_ornt_aff(orientation, shape)
+    original = Raster(np.arange(210).reshape(1, *shape), (1.0, 2.0, 3.0), "mm", affine)
+    turned = canonical(original)
+    assert nib.aff2axcodes(turned.affine) == ("R", "A", "S")
+    assert np.array_equal(as_it_lay(turned.array, original), original.array)
+    reference = nib.as_closest_canonical(nib.Nifti1Image(original.array[0].astype(np.int16), affine))
+    assert np.array_equal(turned.array[0], np.asarray(reference.dataobj))
+
+
+def test_slices_are_assembled_again() -> None:
+    volume = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    for axis in range(3):
+        preparation = replace(PICTURE, slice_axis=axis)
+        slices = slices_of(volume, preparation)
+        assert slices.shape[0] == volume.shape[1 + axis]
+        assert np.array_equal(assembled(slices, preparation), volume)

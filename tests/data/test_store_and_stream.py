@@ -1,0 +1,154 @@
+"""Slices are stored once, and batches are a function of the step."""
+
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fewmask.console import silent
+from fewmask.data.case import Case, Cohort
+from fewmask.data.preparation import Intensity, Preparation
+from fewmask.data.store import content_key, open_store
+from fewmask.data.stream import Share, draw, stream
+from fewmask.errors import InputFault
+
+PREPARATION = Preparation("masks", 1, 32, (Intensity("fixed", 0, 255),))
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Cohort:
+    rng = np.random.default_rng(0)
+    cases = []
+    for index in range(5):
+        image, mask = tmp_path / f"c{index}.png", tmp_path / f"m{index}.png"
+        Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(image)
+        Image.fromarray(np.full((32, 32), index % 2, np.uint8)).save(mask)
+        cases.append(Case(f"c{index}", (image,), mask))
+    return Cohort(tmp_path, "plain", tuple(cases), ("grey",), ("background", "organ"), (0, 1))
+
+
+def opened(cohort: Cohort, cache: Path, labelled: bool = True):
+    with silent("", 0) as stored:
+        return open_store(cohort, cohort.cases, PREPARATION, cache, labelled=labelled, stored=stored)
+
+
+def test_a_store_holds_the_prepared_slices(cohort: Cohort, tmp_path: Path) -> None:
+    store = opened(cohort, tmp_path / "cache")
+    rows = store.rows_of(["c3", "c1"])
+    assert rows.tolist() == [1, 3]
+    raw = np.asarray(Image.open(cohort.cases[3].images[0]), np.float32)
+    assert np.abs(store.images(rows)[1, 0] - (raw / 127.5 - 1)).max() < 1e-3
+    assert store.masks(rows).min() == 1
+
+
+def test_a_store_is_found_again_and_an_unlabelled_one_holds_no_masks(cohort: Cohort, tmp_path: Path) -> None:
+    first = opened(cohort, tmp_path / "cache")
+    for case in cohort.cases:
+        case.mask.write_bytes(case.mask.read_bytes())
+    assert opened(cohort, tmp_path / "cache").folder == first.folder
+    bare = opened(cohort.without_masks(), tmp_path / "cache", labelled=False)
+    assert bare.folder != first.folder and not (bare.folder / "masks.npy").exists()
+    assert not list((tmp_path / "cache").glob(".building-*"))
+
+
+def test_other_pixels_or_another_preparation_make_another_store(cohort: Cohort) -> None:
+    before = content_key(cohort, cohort.cases, PREPARATION, True)
+    assert content_key(cohort, cohort.cases, replace(PREPARATION, size=64), True) != before
+    Image.new("L", (32, 32), 3).save(cohort.cases[0].images[0])
+    assert content_key(cohort, cohort.cases, PREPARATION, True) != before
+
+
+def test_a_failed_build_leaves_nothing(cohort: Cohort, tmp_path: Path) -> None:
+    cohort.cases[4].images[0].write_bytes(b"no picture")
+    with pytest.raises(InputFault, match="c4.png"):
+        opened(cohort, tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_volume_becomes_slices(tmp_path: Path) -> None:
+    volume = np.zeros((20, 16, 6), np.int16)
+    volume[..., 4] = 255
+    nib.save(nib.Nifti1Image(volume, np.diag([1, 1, 4, 1])), tmp_path / "v.nii.gz")
+    cohort = Cohort(tmp_path, "plain", (Case("v", (tmp_path / "v.nii.gz",)),), ("mr",))
+    with silent("", 0) as stored:
+        store = open_store(
+            cohort,
+            cohort.cases,
+            replace(PREPARATION, slice_axis=2),
+            tmp_path / "cache",
+            labelled=False,
+            stored=stored,
+        )
+    images = store.images(np.arange(store.row_count))
+    assert images.shape == (6, 1, 32, 32)
+    assert images[4, 0, 16, 16] == 1 and images[3, 0, 16, 16] == -1
+
+
+def share_of(cohort: Cohort, tmp_path: Path, batch: int = 2) -> Share:
+    return Share(opened(cohort, tmp_path / "cache"), tuple(range(5)), batch, True, 0)
+
+
+def test_every_epoch_shows_each_slice_once_in_another_order(cohort: Cohort, tmp_path: Path) -> None:
+    share = share_of(cohort, tmp_path, batch=5)
+    epochs = [draw(share, 7, step).images[:, 0, 0, 0].tolist() for step in range(4)]
+    assert all(Counter(epoch) == Counter(epochs[0]) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_keys_differ_between_epochs_and_seeds(cohort: Cohort, tmp_path: Path) -> None:
+    share = share_of(cohort, tmp_path)
+    keys = [key for seed in (0, 1) for step in range(20) for key in draw(share, seed, step).keys.tolist()]
+    assert len(set(keys)) == len(keys)
+
+
+def test_workers_and_a_later_start_change_nothing(cohort: Cohort, tmp_path: Path) -> None:
+    share = share_of(cohort, tmp_path)
+    whole = [parts[0] for parts in stream([share], 3, range(6))]
+    later = [parts[0] for parts in stream([share], 3, range(2, 6), workers=2)]
+    for mine, theirs in zip(whole[2:], later, strict=True):
+        assert torch.equal(mine.images, theirs.images) and torch.equal(mine.keys, theirs.keys)
+
+
+def test_processes_divide_the_same_batch(cohort: Cohort, tmp_path: Path) -> None:
+    share = share_of(cohort, tmp_path, batch=4)
+    whole = draw(share, 0, 3).keys.tolist()
+    parts = [draw(share, 0, 3, rank, 2).keys.tolist() for rank in range(2)]
+    assert parts[0] == whole[0::2] and parts[1] == whole[1::2]
+
+
+READ_ALL = """
+import resource, sys
+from pathlib import Path
+from fewmask.data.store import SliceStore
+from fewmask.data.stream import Share, stream
+count = int(sys.argv[2])
+store = SliceStore(Path(sys.argv[1]), ("all",), (0,))
+for step in stream([Share(store, tuple(range(count)), 8, False, 0)], 0, range(count // 8)):
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
+    peaks = []
+    for count in (64, 8192):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        np.save(folder / "images.npy", np.zeros((count, 1, 128, 128), np.float16))
+        run = subprocess.run(
+            [sys.executable, "-c", READ_ALL, str(folder), str(count)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(int(run.stdout) / 1024)
+    stored_mib = 8192 * 128 * 128 * 2 / 2**20
+    assert stored_mib > 250
+    assert peaks[1] - peaks[0] < 25, f"{peaks} MiB for a store of {stored_mib:.0f} MiB"

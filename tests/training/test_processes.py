@@ -1,0 +1,70 @@
+"""Two processes on the CPU equal one process on the same global batch."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from tests.contracts.tiny import TASK, Named, cpu, every_stage, tiny_material, tiny_recipe
+from torch import multiprocessing
+
+from fewmask.data.stream import draw
+from fewmask.losses.turn import Turn
+from fewmask.methods.base import Method
+from fewmask.training.fit import batch_of
+from fewmask.training.material import Material
+from fewmask.training.play import play
+from fewmask.training.train import shares_of
+
+STEPS = 5
+
+
+def five_steps(
+    named: Named, material: Material, dtype: torch.dtype, rank: int, ranks: int
+) -> dict[str, torch.Tensor]:
+    """Losses of five steps (this process's part) and each player's first gradient."""
+    recipe = tiny_recipe(named.recipe)
+    stage = replace(recipe.stages[named.stage], batch=4)
+    torch.manual_seed(3)
+    segmenter = recipe.stage(stage.segmenter).method.build(TASK, None).segmenter if stage.segmenter else None
+    method: Method = stage.method.build(TASK, segmenter).to(dtype).train()
+    shares = shares_of(stage, method, 0, material, ranks)
+    losses: list[list[float]] = []
+    first: dict[str, torch.Tensor] = {}
+    for step in range(STEPS):
+        drawn = [draw(share, 0, step, rank, ranks) for share in shares]
+        drawn = [replace(part, images=part.images.to(dtype)) for part in drawn]
+        batch = batch_of(method, drawn, stage.augmentation)
+        turns: list[Turn] = play(cpu(), method, method.training_step(batch, step / STEPS), step / STEPS)
+        losses.append([float(turn.loss.detach()) for turn in turns])
+        if step == 0:
+            for player in method.players:
+                first[player.name] = torch.cat(
+                    [p.grad.flatten() for p in player.parameters if p.grad is not None]
+                )
+    return {"losses": torch.tensor(losses, dtype=torch.float64), **first}
+
+
+def worker(rank: int, folder: Path, named: Named, dtype: torch.dtype) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    found = five_steps(named, tiny_material(folder / f"material{rank}"), dtype, rank, 2)
+    torch.save(found, folder / f"rank{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("named", every_stage(), ids=str)
+def test_two_processes_equal_one(named: Named, dtype: torch.dtype, tmp_path: Path) -> None:
+    alone = five_steps(named, tiny_material(tmp_path / "material"), dtype, 0, 1)
+    multiprocessing.spawn(worker, (tmp_path, named, dtype), nprocs=2)
+    both = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    tolerance = 1e-8 if dtype == torch.float64 else 1e-5
+    together = (both[0]["losses"] + both[1]["losses"]) / 2
+    assert torch.allclose(together, alone["losses"], rtol=tolerance, atol=tolerance)
+    if dtype == torch.float64:
+        for player in alone.keys() - {"losses"}:
+            assert torch.equal(both[0][player], both[1][player])
+            assert torch.allclose(both[0][player], alone[player], rtol=0, atol=1e-8), player
