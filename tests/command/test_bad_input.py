@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -163,9 +164,9 @@ def test_masks_of_0_and_255_are_remapped_with_a_remark(command: Command, tmp_pat
 def test_a_full_disk_while_a_checkpoint_is_written(
     command: Command, hospitals: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(content: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(content: object, file: BinaryIO) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)

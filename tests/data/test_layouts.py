@@ -624,18 +624,6 @@ class TestTables:
         (folder / "cases.csv").write_text(text)
         fault(folder, "cases.csv", words)
 
-    def test_a_patient_on_both_sides(self, tmp_path: Path) -> None:
-        folder = nnunet(tmp_path / "D")
-        (folder / "cases.csv").write_text("case,patient\na,p1\nb,p2\nt,p1\n")
-        assert "1 patient is" in fault(folder, "p1")
-        for index in range(9):
-            picture(folder / "imagesTr" / f"k{index}_0000.png")
-            picture(folder / "imagesTs" / f"l{index}_0000.png")
-        rows = "".join(f"k{index},q{index}\nl{index},q{index}\n" for index in range(9))
-        (folder / "cases.csv").write_text("case,patient\n" + rows)
-        message = fault(folder, "9 patients are")
-        assert [name for name in (f"q{index}" for index in range(9)) if name in message] == ["q0", "q1", "q2"]
-
     def test_slice_tags(self, tmp_path: Path) -> None:
         described(tmp_path, file_ending=".nii.gz")
         volume(tmp_path / "imagesTr" / "a_0000.nii.gz", depth=3)

@@ -67,7 +67,7 @@ def test_other_pixels_or_another_preparation_make_another_store(cohort: Cohort) 
 
 def test_a_failed_build_leaves_nothing(cohort: Cohort, tmp_path: Path) -> None:
     cohort.cases[4].images[0].write_bytes(b"no picture")
-    with pytest.raises(InputFault, match="c4.png"):
+    with pytest.raises(InputFault, match=r"c4\.png"):
         opened(cohort, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 

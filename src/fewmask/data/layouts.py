@@ -20,7 +20,7 @@ from fewmask.data.plain import (
     read_plain,
 )
 from fewmask.data.raster import outline
-from fewmask.data.tables import no_patient_on_both_sides, with_case_table, with_slice_table
+from fewmask.data.tables import with_case_table, with_slice_table
 from fewmask.errors import InputFault
 
 NO_PATIENTS = "no patient column in cases.csv: every case counts as one patient"
@@ -118,7 +118,6 @@ def _settled(root: Path, listing: Listing, masks: bool) -> Cohort:
     if not listing.cases:
         raise InputFault(f"{root}: {_no_images(root)}")
     cases, patients_known = _with_tables(root, listing)
-    no_patient_on_both_sides(cases, root)
     labels, label_remarks = (
         settled_labels(listing.labels, [c.mask for c in cases if c.mask]) if masks else NO_LABELS
     )

@@ -103,18 +103,6 @@ def with_slice_table(cases: Sequence[Case], folder: Path) -> list[Case]:
     return [replace(case, slice_tags=dict(tags.get(case.name, {}))) for case in cases]
 
 
-def no_patient_on_both_sides(cases: Sequence[Case], where: Path) -> None:
-    """Raise InputFault, naming up to three, where a patient is in the train and in the test part."""
-    sides = [{case.patient for case in cases if case.part == part} for part in ("train", "test")]
-    both = sorted(sides[0] & sides[1])
-    if both:
-        shown = ", ".join(both[:_SHOWN]) + (", ..." if len(both) > _SHOWN else "")
-        patients = "patient is" if len(both) == 1 else "patients are"
-        raise InputFault(
-            f"{where}: {len(both)} {patients} in train and in test ({shown}); move all cases to one side"
-        )
-
-
 def _rows_by_case(path: Path, cases: Sequence[Case]) -> dict[str, Row]:
     known = {case.name for case in cases}
     rows: dict[str, Row] = {}

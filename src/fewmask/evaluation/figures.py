@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fewmask.evaluation.run_record import Choice, Curve
 from fewmask.evaluation.summary import Statistic
@@ -130,15 +131,22 @@ def _loss_axis(axes: Axes, curves: Sequence[Curve]) -> None:
     values = np.concatenate([np.asarray(curve.values) for curve in curves])
     if values.min() > 0 and values.max() / values.min() > _LOGARITHMIC:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_ylabel("loss (logarithmic)")
     else:
         axes.set_ylim(bottom=min(0.0, float(values.min())))
         axes.set_ylabel("loss")
-    axes.set_xlabel("step")
-    axes.grid(axis="y", color=_RULE, linewidth=0.7)
+    _step_axis(axes)
     axes.legend(
         frameon=False, fontsize=8.5, labelcolor=_INK, ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0)
     )
+
+
+def _step_axis(axes: Axes) -> None:
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
+    axes.grid(axis="y", color=_RULE, linewidth=0.7)
 
 
 def _binned(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
@@ -172,9 +180,8 @@ def validation_chart(curve: Curve, choice: Choice | None) -> Chart:
         )
         spoken += f", chosen at step {choice.step} with {value:.3f}"
     axes.set_ylabel("Dice on held-out patients")
-    axes.set_xlabel("step")
-    axes.set_ylim(top=min(1.0, max(curve.values) + 0.05))
-    axes.grid(axis="y", color=_RULE, linewidth=0.7)
+    axes.set_ylim(top=min(1.02, max(curve.values) + 0.05))
+    _step_axis(axes)
     svg = _svg(figure, f"validation-{curve.stage}", f"{spoken}.")
     return Chart(svg, f"{curve.stage}: score on the held-out labelled patients")
 

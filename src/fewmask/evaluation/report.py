@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-
 import jinja2
 import yaml
 from markupsafe import Markup
@@ -280,6 +279,8 @@ def _divisions(record: RunRecord, rosters: Mapping[Path, Roster], names: Names) 
 
 def _people(cases: Sequence[str], roster: Roster | None) -> str:
     """How many patients and cases, where patients are known; else how many cases."""
+    if not cases:
+        return "none"
     count = f"{len(cases)} case{'s' * (len(cases) != 1)}"
     if roster is None or not roster.patients_known or not set(cases) <= roster.patients.keys():
         return count

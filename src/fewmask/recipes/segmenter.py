@@ -10,11 +10,11 @@ SMALL_SIZE = 64
 
 def segmenter_stage(small: bool) -> Stage:
     """A U-Net on labelled images with strong augmentation; the best epoch on the held-out labelled patients is kept."""
-    widths = (16, 32, 64, 128) if small else (32, 64, 128, 256, 512)
+    widths = (16, 32, 64, 128, 256) if small else (32, 64, 128, 256, 512)
     return Stage(
         name="segmenter",
         method=SupervisedConfig(network=UNetConfig(widths)),
-        steps=1000 if small else 1500,
+        steps=1200 if small else 1500,
         batch=8 if small else 16,
         choose="validation",
     )

@@ -152,8 +152,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _save(path: Path, content: dict[str, Any]) -> None:
     try:
-        with replaced(path) as temporary:
-            torch.save(content, temporary)
+        # Through an open file torch writes no file name into the archive, so equal content makes equal bytes.
+        with replaced(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
     except RuntimeError as error:
         # torch reports a full disk as a RuntimeError of its file writer.
         raise RunFailed(

@@ -16,6 +16,7 @@ from fewmask.data.split import (
     Split,
     divide_cohort,
     read_splits,
+    require_disjoint,
     split_cohort,
     write_splits,
     write_splits_final,
@@ -99,6 +100,8 @@ def divide(recipe: Recipe, cohorts: Mapping[str, Cohort]) -> dict[str, Split]:
     one_folder = recipe.cohorts.source is not None and recipe.cohorts.source == recipe.cohorts.target
     for role, cohort in cohorts.items():
         if role == "target":
+            if recipe.split.unit == "patient":
+                require_disjoint(cohort.part("train"), cohort.part("test"), f"{cohort.root}: train and test")
             names = [tuple(case.name for case in cohort.part(part)) for part in ("train", "test")]
             splits[role] = Split(
                 cohort.name, recipe.split.unit, recipe.seed, names[0], (), names[1], None, cohort.remarks
