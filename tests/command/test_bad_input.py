@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -178,12 +180,13 @@ def test_a_full_disk_while_a_checkpoint_is_written(
 def test_a_second_process_on_one_run_is_refused(
     command: Command, hospitals: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    import fcntl
-
     (tmp_path / "run").mkdir()
-    with (tmp_path / "run" / ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX)\nprint('held', flush=True); input()"
+    arguments = [sys.executable, "-c", code, str(tmp_path / "run" / ".lock")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
         assert_one_line(train(command, hospitals[0], tmp_path), 1, "another process")
+        other.communicate("\n")
 
 
 def test_an_out_folder_that_holds_something_else(

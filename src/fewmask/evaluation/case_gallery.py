@@ -66,7 +66,9 @@ def gallery(entries: Sequence[Entry], names: Names) -> Gallery:
 def _chosen(scores: Scores) -> list[tuple[str, list[str]]]:
     """Which cases to show; no case twice. Ties are in the order of the names, so a page can be made again."""
     dice = case_dice(scores)
-    ranked = sorted((case for case in dice if dice[case] is not None), key=lambda case: (-(dice[case] or 0.0), case))
+    ranked = sorted(
+        (case for case in dice if dice[case] is not None), key=lambda case: (-(dice[case] or 0.0), case)
+    )
     if len(ranked) < 3:
         return [("Every case", ranked)] if ranked else []
     each = min(EACH, len(ranked) // 3)

@@ -67,9 +67,11 @@ def role_of(record: RunRecord, first: RunRecord) -> Role:
     # Where source and target are two channels of one folder, only the channel tells them apart.
     by_channel = wanted.source is not None and wanted.source == wanted.target
     learnt = labelled if by_channel else {(folder, None) for folder, _ in labelled}
-    if learnt == {(wanted.source, wanted.source_channel if by_channel else None)}:
+    floor = {(wanted.source, wanted.source_channel if by_channel else None)}
+    ceiling = {(wanted.target, wanted.target_channel if by_channel else None)}
+    if floor != ceiling and learnt == floor:
         return "floor"
-    if learnt == {(wanted.target, wanted.target_channel if by_channel else None)}:
+    if floor != ceiling and learnt == ceiling:
         return "ceiling"
     return "other"
 
@@ -142,11 +144,13 @@ def gap_closed(method: Scores, floor: Scores, ceiling: Scores) -> float | None:
 
 def verdict(entries: Sequence[Entry]) -> tuple[Sentence, ...]:
     """What the scores of the method's run say, in plain words. Empty where it has none."""
-    by_role = {entry.role: entry.record for entry in reversed(entries)}
-    record = by_role["method"]
+    record = next(entry.record for entry in entries if entry.role == "method")
+    by_role = {
+        entry.role: entry.record.scores for entry in reversed(entries) if entry.record.scores is not None
+    }
     if record.scores is None:
         return ()
-    floor, ceiling = (by_role[role].scores if role in by_role else None for role in ("floor", "ceiling"))
+    floor, ceiling = by_role.get("floor"), by_role.get("ceiling")
     found = [_headline(record, record.scores), *_failures(record.scores)]
     if floor is not None:
         found += _against_floor(record.scores, floor)
@@ -226,12 +230,13 @@ def _doubts(record: RunRecord, scores: Scores) -> list[Sentence]:
     found: list[Sentence] = []
     learnt = cases_learnt(record, scores)
     if learnt:
-        text = f"{learnt} of the {len(scores.files)} scored cases were used in training with their masks: this score flatters."
+        share = f"{learnt} of the {len(scores.files)} scored cases"
+        text = f"{share} were used in training with their masks: this score flatters."
         found.append(Sentence(text, "bad"))
     choice = record.choice(record.recipe.stages[-1].name)
     if choice is not None and scores.drawn_at_step not in (None, choice.step):
-        text = f"These masks were drawn by step {scores.drawn_at_step}, not by the chosen checkpoint (step {choice.step})."
-        found.append(Sentence(text, "doubt"))
+        drawn = f"These masks were drawn by step {scores.drawn_at_step}"
+        found.append(Sentence(f"{drawn}, not by the chosen checkpoint (step {choice.step}).", "doubt"))
     return found
 
 

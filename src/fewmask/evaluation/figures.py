@@ -55,7 +55,8 @@ class Strip:
 
 def strip_chart(strips: Sequence[Strip]) -> Chart:
     """Every case as a dot, one row a run, with the mean and its interval."""
-    figure, axes = _canvas(7.6, 0.75 + 0.72 * len(strips))
+    widest = max(len(_short(strip.label)) for strip in strips)
+    figure, axes = _canvas(7.6, 0.75 + 0.72 * len(strips), left=0.25 + 0.085 * widest)
     for place, strip in enumerate(strips):
         colour = SERIES[place % len(SERIES)]
         dice, failed = np.asarray(strip.dice), np.asarray(strip.failed, dtype=bool)
@@ -69,12 +70,17 @@ def strip_chart(strips: Sequence[Strip]) -> Chart:
         _mark_mean(axes, strip.mean, place - 0.36)
     axes.set_ylim(len(strips) - 0.5, -0.6)
     axes.set_xlim(0.0, 1.0)
-    axes.set_yticks(range(len(strips)), [strip.label for strip in strips], parse_math=False)
+    axes.set_yticks(range(len(strips)), [_short(strip.label) for strip in strips], parse_math=False)
     axes.set_xlabel("Dice of a case (1 is perfect)")
     axes.grid(axis="x", color=_RULE, linewidth=0.7)
     axes.tick_params(axis="y", length=0)
     spoken = "; ".join(f"{strip.label}: {_spread_words(strip)}" for strip in strips)
     return Chart(_svg(figure, "strip", f"Dice of every case, one row a run. {spoken}."), spoken)
+
+
+def _short(label: str) -> str:
+    """A label that leaves room for the chart."""
+    return label if len(label) <= 22 else f"{label[:21]}…"
 
 
 def _mark_mean(axes: Axes, mean: Statistic, height: float) -> None:
@@ -108,7 +114,8 @@ def loss_charts(curves: Sequence[Curve]) -> list[Chart]:
         groups.setdefault((curve.stage, curve.player), []).append(curve)
     charts: list[Chart] = []
     for (stage, player), members in groups.items():
-        figure, axes = _canvas(4.4, 2.5)
+        # The legend stands above the chart, two terms a line.
+        figure, axes = _canvas(4.4, 2.5, top=0.1 + 0.17 * ((len(members) + 1) // 2))
         for place, curve in enumerate(members):
             steps, values = _binned(curve)
             axes.plot(
@@ -186,9 +193,11 @@ def validation_chart(curve: Curve, choice: Choice | None) -> Chart:
     return Chart(svg, f"{curve.stage}: score on the held-out labelled patients")
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure in inches with one pair of axes in the page's ink."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _canvas(width: float, height: float, left: float = 0.62, top: float = 0.1) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes in the page's ink; sizes and margins are in inches."""
+    figure = Figure(figsize=(width, height))
+    # Fixed margins: letting matplotlib find them would draw every chart twice.
+    figure.subplots_adjust(left / width, 0.5 / height, 1.0 - 0.14 / width, 1.0 - top / height)
     figure.patch.set_visible(False)
     axes = figure.add_subplot()
     axes.patch.set_visible(False)

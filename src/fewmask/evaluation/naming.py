@@ -15,7 +15,9 @@ from fewmask.recipe import Recipe
 _PATH = re.compile(r"(?<![\w./])(?:[A-Za-z]:[\\/]|/|\\\\)[^\s'\"<>|,;:()]+")
 
 _EVERYDAY = frozenset(
-    ["case", "data", "image", "images", "imagesTr", "imagesTs", "label", "labels", "labelsTr", "labelsTs", "mask", "masks", "predictions", "test", "train"]
+    f"{stem}{ending}"
+    for stem in ("case", "data", "image", "label", "mask", "prediction", "test", "train")
+    for ending in ("", "s", "sTr", "sTs")
 )
 """Folder names that give nobody away, and that are words of the page's own sentences."""
 

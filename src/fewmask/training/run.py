@@ -77,7 +77,9 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # A record lock belongs to this process alone. flock's would pass to data workers, which outlive a
+                # `kill -9` of their parent by seconds and would keep the run from going on.
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise InputFault(
                     f"{self.folder}: another process is training here; wait, or choose another --out"
