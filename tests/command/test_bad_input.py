@@ -181,7 +181,10 @@ def test_a_second_process_on_one_run_is_refused(
     command: Command, hospitals: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
-    code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX)\nprint('held', flush=True); input()"
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); input()"
+    )
     arguments = [sys.executable, "-c", code, str(tmp_path / "run" / ".lock")]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"

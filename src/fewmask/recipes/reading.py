@@ -20,7 +20,9 @@ def named(text: str, small: bool) -> Recipe:
         return RECIPES[name](small)
     if text.endswith((".yaml", ".yml")):
         if small:
-            raise InputFault(f"{text}: --small chooses among named recipes; a file is run as it lies, omit the option")
+            raise InputFault(
+                f"{text}: --small chooses among named recipes; a file is run as it lies, omit the option"
+            )
         return recipe_from_mapping(read_yaml(Path(text)), KINDS, text)
     if ":" in text:
         return _imported(text)(small)
