@@ -9,12 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fewmask.data.orientation import as_it_lay, canonical
 from fewmask.data.preparation import (
     Intensity,
     Preparation,
-    as_it_lay,
     assembled,
-    canonical,
     decide,
     place_images,
     place_masks,

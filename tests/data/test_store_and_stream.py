@@ -36,7 +36,8 @@ def cohort(tmp_path: Path) -> Cohort:
 
 def opened(cohort: Cohort, cache: Path, labelled: bool = True):
     with silent("", 0) as stored:
-        return open_store(cohort, cohort.cases, PREPARATION, cache, labelled=labelled, stored=stored)
+        folder = cache / content_key(cohort, cohort.cases, PREPARATION, labelled)
+        return open_store(folder, cohort, cohort.cases, PREPARATION, labelled=labelled, stored=stored)
 
 
 def test_a_store_holds_the_prepared_slices(cohort: Cohort, tmp_path: Path) -> None:
@@ -78,13 +79,9 @@ def test_a_volume_becomes_slices(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(volume, np.diag([1, 1, 4, 1])), tmp_path / "v.nii.gz")
     cohort = Cohort(tmp_path, "plain", (Case("v", (tmp_path / "v.nii.gz",)),), ("mr",))
     with silent("", 0) as stored:
+        preparation = replace(PREPARATION, slice_axis=2)
         store = open_store(
-            cohort,
-            cohort.cases,
-            replace(PREPARATION, slice_axis=2),
-            tmp_path / "cache",
-            labelled=False,
-            stored=stored,
+            tmp_path / "cache" / "v", cohort, cohort.cases, preparation, labelled=False, stored=stored
         )
     images = store.images(np.arange(store.row_count))
     assert images.shape == (6, 1, 32, 32)

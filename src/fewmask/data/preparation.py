@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import nibabel as nib
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -115,26 +114,6 @@ def _intensity(looks: Sequence[Look], channel: int) -> Intensity:
     if len(looks) > 1 and ranges.min() > 0 and ranges.max() / ranges.min() < STEADY_SCALE:
         return Intensity("fixed", float(np.median(low)), float(np.median(high)))
     return Intensity("own_percentiles")
-
-
-def canonical(raster: Raster) -> Raster:
-    """A volume with its axes in RAS order (pictures are returned as they are)."""
-    if raster.affine is None or raster.dimensions == 2:
-        return raster
-    orientation = nib.io_orientation(raster.affine)
-    turned = np.stack([nib.apply_orientation(channel, orientation) for channel in raster.array])
-    order = np.argsort(orientation[:, 0]).astype(int)
-    affine = raster.affine @ nib.orientations.inv_ornt_aff(orientation, raster.shape)
-    return Raster(turned, tuple(raster.spacing[axis] for axis in order), raster.unit, affine)
-
-
-def as_it_lay(volume: np.ndarray, original: Raster) -> np.ndarray:
-    """A volume (K, *spatial) in RAS order back in the axes of the file it came from."""
-    if original.affine is None or original.dimensions == 2:
-        return volume
-    ras = nib.orientations.axcodes2ornt(("R", "A", "S"))
-    back = nib.orientations.ornt_transform(ras, nib.io_orientation(original.affine))
-    return np.stack([nib.apply_orientation(channel, back) for channel in volume])
 
 
 def scaled(raster: Raster, preparation: Preparation) -> np.ndarray:

@@ -14,9 +14,9 @@ import numpy as np
 
 from fewmask.config import to_mapping
 from fewmask.data.case import Case, Cohort
+from fewmask.data.orientation import canonical
 from fewmask.data.preparation import (
     Preparation,
-    canonical,
     place_images,
     place_masks,
     placement,
@@ -98,22 +98,21 @@ def content_key(cohort: Cohort, cases: Sequence[Case], preparation: Preparation,
 
 
 def open_store(
+    folder: Path,
     cohort: Cohort,
     cases: Sequence[Case],
     preparation: Preparation,
-    cache: Path,
     *,
     labelled: bool,
     stored: Callable[[], None],
 ) -> SliceStore:
-    """The store of these cases, built now if it is not in the cache yet; `stored` is called after each case.
+    """The store of these cases, built now if `folder`, named after their `content_key`, is not there yet.
 
-    Raises InputFault for a labelled case without a mask, and for a disk that is too full.
+    `stored` is called after each case. Raises InputFault for a labelled case without a mask.
     """
-    folder = cache / content_key(cohort, cases, preparation, labelled)
     if not (folder / "index.json").exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
         try:
             _build(temporary, cohort, cases, preparation, labelled, stored)
             with contextlib.suppress(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewmask.data.case import Case, Cohort
+from fewmask.data.orientation import canonical
 from fewmask.data.raster import Raster, read_case
 from fewmask.errors import InputFault
 
@@ -15,7 +16,10 @@ LOW, HIGH = 0.5, 99.5
 
 @dataclass(frozen=True)
 class Look:
-    """One case: its shape, pixel size and unit, whether it is 8-bit, and each channel's `LOW` and `HIGH` percentile."""
+    """One case: its shape and pixel size (volumes in RAS order), unit, whether it is 8-bit, and each channel's range.
+
+    `low` and `high` are the `LOW` and `HIGH` percentile of each channel.
+    """
 
     case: str
     shape: tuple[int, ...]
@@ -33,7 +37,7 @@ class Look:
 
 def look_at(case: Case) -> Look:
     """Read one case and describe it."""
-    raster = read_case(case)
+    raster = canonical(read_case(case))
     low, high = percentiles(raster)
     return Look(
         case.name, raster.shape, raster.spacing, raster.unit, raster.array.dtype == np.uint8, low, high

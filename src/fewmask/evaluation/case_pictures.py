@@ -15,7 +15,7 @@ from PIL import Image
 
 from fewmask.data.case import Case
 from fewmask.data.geometry import Raster
-from fewmask.data.preparation import canonical
+from fewmask.data.orientation import canonical
 from fewmask.data.raster import read_case, read_label_values
 from fewmask.data.survey import HIGH, LOW
 from fewmask.errors import InputFault

@@ -11,10 +11,9 @@ import torch
 from fewmask.console import Progress, silent
 from fewmask.data.case import Case
 from fewmask.data.layouts import read_cohort
+from fewmask.data.orientation import as_it_lay, canonical
 from fewmask.data.preparation import (
-    as_it_lay,
     assembled,
-    canonical,
     place_images,
     placement,
     replace_in_original,

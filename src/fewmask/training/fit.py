@@ -135,22 +135,21 @@ class _Keeper:
             self.job.checkpoints.save_chosen(self.method, step, "the last step", None)
         if last or step % max(1, stage.steps // PICTURES) == 0:
             self._picture(step, batch)
-        signal_number = self._agreed(stop)
-        due = time.monotonic() - self.saved_at > 60.0 * self.job.recipe.checkpoint_minutes
-        if last or signal_number or due:
+        stopping, due = self._agreed(stop)
+        if last or stopping or due:
             self._save()
-        if signal_number and not last:
-            raise Interrupted(signal_number)
+        if stopping and not last:
+            raise Interrupted(stopping)
 
-    def _agreed(self, stop: Stop) -> int:
-        """The signal that any process has seen, so that all stop at the same step."""
-        number = stop.signal or 0
-        if rank_count() > 1:
-            number = (
-                int(sum_over_ranks(torch.tensor(float(number), device=self.fabric.device)) > 0)
-                * signal.SIGTERM
-            )
-        return number
+    def _agreed(self, stop: Stop) -> tuple[int, bool]:
+        """The signal to stop by (0: none), and whether a checkpoint is due; the same answer in every process."""
+        due = time.monotonic() - self.saved_at > 60.0 * self.job.recipe.checkpoint_minutes
+        if rank_count() == 1:
+            return stop.signal or 0, due
+        # Clocks differ between processes, and a signal may reach only some of them; the sum is the same for all.
+        wishes = torch.tensor([float(stop.signal is not None), float(due)], device=self.fabric.device)
+        stopping, due_somewhere = (sum_over_ranks(wishes) > 0).tolist()
+        return (stop.signal or signal.SIGTERM) if stopping else 0, bool(due_somewhere)
 
     def _save(self) -> None:
         self.job.checkpoints.save_latest(self.method, self.position)

@@ -14,12 +14,11 @@ from fewmask.data.stream import draw
 from fewmask.errors import InputFault
 from fewmask.methods.base import Method
 from fewmask.training.fit import Job, batch_of
+from fewmask.training.material import GIB
 from fewmask.training.play import play
 
 SHORT = 200
 """A stage of fewer steps is over before a forecast is worth its own steps."""
-
-GIB = 2.0**30
 
 
 @dataclass(frozen=True)

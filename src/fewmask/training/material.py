@@ -1,6 +1,7 @@
 """From a recipe's folders to what a run trains on: splits, preparations, slice stores. All of it lies on disk."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +22,15 @@ from fewmask.data.split import (
     write_splits,
     write_splits_final,
 )
-from fewmask.data.store import SliceStore, content_key, load_store, open_store
+from fewmask.data.store import SliceStore, content_key, load_store, open_store, stored_bytes
 from fewmask.data.survey import Look, survey
 from fewmask.errors import InputFault
 from fewmask.files import write_json
 from fewmask.recipe import Recipe
 from fewmask.shapes import Task
 from fewmask.training.run import Run
+
+GIB = 2.0**30
 
 
 @dataclass(frozen=True)
@@ -136,38 +139,37 @@ def assemble(
     classes = shared_classes(cohorts)
     splits = divide(recipe, cohorts) if not run.splits.exists() else _kept_splits(run, cohorts)
     cases = {role: training_cases(cohort, splits[role]) for role, cohort in cohorts.items()}
-    preparations = kept_preparations(run) or _decided(recipe, cohorts, channels, cases, progress)
+    preparations = kept_preparations(run) or _decided(recipe, cohorts, channels, cases, progress, cache)
     stores: dict[str, SliceStore] = {}
     for role, cohort in cohorts.items():
-        key = content_key(cohort, cases[role], preparations[role], role != "target")
-        _require_unchanged(run, role, key, cohort)
-        built = (cache / key / "index.json").exists()
-        with progress(f"preparing {role}", len(cases[role])) as stored:
-            stores[role] = open_store(
-                cohort, cases[role], preparations[role], cache, labelled=role != "target", stored=stored
-            )
-        tell(
-            f"{role}: {len(cases[role])} cases, {stores[role].row_count} slices, "
-            f"{'found' if built else 'stored'} in {stores[role].folder}"
-        )
+        stores[role] = _store(run, role, cohort, cases[role], preparations[role], cache, progress)
+        tell(f"{role}: {len(cases[role])} cases, {stores[role].row_count} slices in {stores[role].folder}")
         for remark in splits[role].remarks:
             tell(f"{role}: {remark}")
+    learnt = [splits[role] for role in splits if role != "target"]
     write_splits(run.splits, list(splits.values()))
-    write_splits_final(
-        run.folder / "splits_final.json", [splits[role] for role in splits if role != "target"]
-    )
+    write_splits_final(run.folder / "splits_final.json", learnt)
     write_json(run.preparations, to_mapping(preparations))
     prepared_channels = next(iter(preparations.values())).channels
-    entries = {
-        role: {
-            "store": str(store.folder),
-            "key": store.folder.name,
-            "label_values": cohorts[role].label_values,
-        }
-        for role, store in stores.items()
-    }
+    entries = {role: {"store": str(store.folder), "key": store.folder.name} for role, store in stores.items()}
     write_json(run.material, {"classes": classes, "channels": prepared_channels, "roles": entries})
     return Material(Task(prepared_channels, classes, recipe.size), splits, preparations, stores)
+
+
+def _store(
+    run: Run,
+    role: str,
+    cohort: Cohort,
+    cases: tuple[Case, ...],
+    preparation: Preparation,
+    cache: Path,
+    progress: Progress,
+) -> SliceStore:
+    labelled = role != "target"
+    key = content_key(cohort, cases, preparation, labelled)
+    _require_unchanged(run, role, key, cohort)
+    with progress(f"preparing {role}", len(cases)) as stored:
+        return open_store(cache / key, cohort, cases, preparation, labelled=labelled, stored=stored)
 
 
 def load_material(recipe: Recipe, run: Run) -> Material:
@@ -188,6 +190,7 @@ def _decided(
     chosen: Mapping[str, int | None],
     cases: Mapping[str, tuple[Case, ...]],
     progress: Progress,
+    cache: Path,
 ) -> dict[str, Preparation]:
     looks: dict[str, tuple[Look, ...]] = {}
     for role, cohort in cohorts.items():
@@ -195,10 +198,23 @@ def _decided(
             looks[role] = survey(cohort, cases[role], seen)
     groups = list(looks.values())
     channels, pixel_mm = shared_channels(groups), shared_pixel_mm(groups, recipe.size)
-    return {
+    decided = {
         role: replace(decide(role, group, recipe.size, pixel_mm, channels), channel=chosen[role])
         for role, group in looks.items()
     }
+    _require_disk(cache, sum(stored_bytes(looks[role], decided[role]) for role in looks))
+    return decided
+
+
+def _require_disk(cache: Path, needed: int) -> None:
+    """Refuse a store that would fill the disk. What the cache holds already is not counted in its favour."""
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free
+    if needed > free:
+        raise InputFault(
+            f"{cache}: prepared slices need {needed / GIB:.2f} GiB and {free / GIB:.2f} are free; "
+            "free some, choose another --cache, or lower --set size"
+        )
 
 
 def kept_preparations(run: Run) -> dict[str, Preparation] | None:

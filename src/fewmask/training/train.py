@@ -23,7 +23,7 @@ from fewmask.training.checkpoint import Checkpoints, Position, load_networks
 from fewmask.training.fit import Job, Validation, fit
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
-from fewmask.training.material import Material, assemble, load_material
+from fewmask.training.material import GIB, Material, assemble, load_material
 from fewmask.training.run import Run, environment
 
 
@@ -119,7 +119,8 @@ def _opened(fabric: Fabric, run: Run, recipe: Recipe, cache: Path, progress: Pro
         tell(f"{run.folder}: this run is finished; choose another --out to train again")
         return False
     assemble(recipe, run, cache, progress, tell)
-    tell(f"slice stores lie in {cache}; remove that folder to clear them")
+    held = sum(file.stat().st_size for file in cache.rglob("*.npy")) / GIB
+    tell(f"slice stores: {held:.2f} GiB in {cache}; remove that folder to clear them")
     return True
 
 
