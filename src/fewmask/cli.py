@@ -170,7 +170,7 @@ def evaluate(
     _print(written, format_summary(summary), as_json)
 
 
-@app.command(epilog="Example: fewmask report runs/floor runs/cyclegan runs/ceiling")
+@app.command(epilog="Example: fewmask report runs/cyclegan runs/floor runs/ceiling")
 def report(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders; the first is the one that is reported on.")

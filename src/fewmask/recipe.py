@@ -15,9 +15,14 @@ from fewmask.shapes import Task
 WeightedConfig = TypeVar("WeightedConfig", bound="MethodConfig")
 
 
+Reads = Literal["labelled", "adaptation"]
+"""What a training step takes: labelled images, or a labelled source beside an unlabelled target."""
+
+
 class MethodConfig(Protocol):
     """A frozen dataclass with the options of one method; `kind` tells methods apart in YAML."""
 
+    reads: ClassVar[Reads]
     kind: Any
 
     def build(self, task: Task, segmenter: nn.Module | None) -> Any:
@@ -85,8 +90,10 @@ class Stage:
     masks_share: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1:
-            raise InputFault(f"stage {self.name}: steps and batch must be at least 1")
+        if min(self.steps, self.batch, self.validate_every) < 1:
+            raise InputFault(f"stage {self.name}: steps, batch and validate_every must be at least 1")
+        if not 0.0 < self.masks_share < 1.0:
+            raise InputFault(f"stage {self.name}: masks_share={self.masks_share} must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ class Recipe:
             raise InputFault(
                 f"size={self.size}: the networks halve it four times; use a multiple of 16, e.g. {near}"
             )
+        if self.log_every < 1 or self.workers < 0 or self.seed < 0:
+            raise InputFault("log_every must be at least 1, workers and seed at least 0")
 
     def stage(self, name: str) -> Stage:
         """The stage of that name."""

@@ -51,9 +51,9 @@ def build(named: Named, stage: Stage | None = None) -> Method:
     return stage.method.build(TASK, segmenter)
 
 
-def batch_for(method: Method, stage: Stage, material: Material, step: int = 0) -> Batch:
-    shares = shares_of(stage, method, 0, material, 1)
-    return batch_of(method, [draw(share, 0, step) for share in shares], stage.augmentation)
+def batch_for(stage: Stage, material: Material, step: int = 0) -> Batch:
+    shares = shares_of(stage, 0, material, 1)
+    return batch_of(stage, [draw(share, 0, step) for share in shares])
 
 
 def fit_here(
@@ -70,7 +70,7 @@ def fit_here(
         recipe,
         stage,
         0,
-        shares_of(stage, method, 0, material, 1),
+        shares_of(stage, 0, material, 1),
         validation_of(stage, material),
         checkpoints,
     )
@@ -114,7 +114,7 @@ def test_three_steps_move_every_player_and_stay_finite(
 def test_only_the_player_on_turn_moves(named: Named, material: Material) -> None:
     method = build(named).train()
     stage = stage_of(named)
-    moves = method.training_step(batch_for(method, stage, material), 0.0)
+    moves = method.training_step(batch_for(stage, material), 0.0)
     while True:
         before = {name: p.clone() for name, p in method.named_parameters()}
         one = next(moves, None)
@@ -141,7 +141,7 @@ def test_each_weight_has_a_term_and_each_term_a_weight(named: Named, material: M
     weights = stage_of(named).method.weights
     opened = replace(weights, **dict.fromkeys(term_names(weights), 1.0))
     method.weights = opened
-    turns = play(cpu(), method, method.training_step(batch_for(method, stage_of(named), material), 0.0), 0.0)
+    turns = play(cpu(), method, method.training_step(batch_for(stage_of(named), material), 0.0), 0.0)
     assert {name for turn in turns for name in turn.terms} == {field.name for field in fields(weights)}
 
 
@@ -154,9 +154,7 @@ def test_switching_off_one_term_still_trains_and_never_computes_it(named: Named,
             named, replace(stage, method=replace(stage.method, weights=replace(weights, **{name: 0.0})))
         )
         before = [p.clone() for p in method.parameters()]
-        turns = play(
-            cpu(), method.train(), method.training_step(batch_for(method, stage, material), 0.0), 0.0
-        )
+        turns = play(cpu(), method.train(), method.training_step(batch_for(stage, material), 0.0), 0.0)
         assert all(name not in turn.terms for turn in turns)
         assert any(not torch.equal(old, new) for old, new in zip(before, method.parameters(), strict=True))
 
@@ -215,7 +213,7 @@ def test_asking_for_a_target_mask_fails(named: Named, material: Material) -> Non
 @every_method
 def test_a_loss_that_is_not_finite_names_turn_and_term(named: Named, material: Material) -> None:
     method = build(named).train()
-    batch = batch_for(method, stage_of(named), material)
+    batch = batch_for(stage_of(named), material)
     labelled = batch.source if hasattr(batch, "source") else batch
     labelled.images[:] = float("nan")
     with pytest.raises(RunFailed, match=r"turn '\w+', term '[\w ]+'"):

@@ -110,7 +110,7 @@ def test_values_that_are_not_declared_are_told_with_the_files(tmp_path: Path) ->
     cohort = pictures(tmp_path / "d", range(9), mask_value=3)
     report = check_cohort(cohort)
     assert [finding.cases for finding in report.faults] == [tuple(f"c{i:03}" for i in range(9))]
-    assert "label value 3 is not declared; add it to dataset.json" in report.faults[0].reason
+    assert "label value 3 is not declared; add it to dataset.json (or write one" in report.faults[0].reason
     text = format_report(report)
     assert "c004 and 4 more" in text and "c005" not in text
     assert not check_cohort(replace(cohort, label_values=(0, 3))).faults
@@ -132,14 +132,29 @@ def test_masks_that_mark_nothing_or_do_not_fit(tmp_path: Path) -> None:
     assert "the mask marks nothing: ('c000',)" in reasons(report)
 
 
-def test_a_mask_that_lies_elsewhere_is_a_warning(tmp_path: Path) -> None:
+def test_a_mask_that_lies_elsewhere_is_a_fault(tmp_path: Path) -> None:
     volume = np.stack([scene(z, 24) for z in range(4)], axis=-1)
     nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "i.nii.gz")
     turned = np.diag([-1.0, 1.0, 1.0, 1.0])
     nib.save(nib.Nifti1Image((volume > 150).astype(np.uint8), turned), tmp_path / "m.nii.gz")
     case = Case("c", (tmp_path / "i.nii.gz",), tmp_path / "m.nii.gz")
     cohort = Cohort(tmp_path, "plain", (case,), ("MR",), ("background", "x"), (0, 1))
-    assert "image and mask lie in different places" in reasons(check_cohort(cohort))
+    (finding,) = check_cohort(cohort).faults
+    assert "image and mask lie in different places" in finding.reason and "resample" in finding.reason
+    assert finding.cases == ("c",)
+
+
+def test_intensities_of_a_volume_are_those_of_all_its_slices(tmp_path: Path) -> None:
+    """A step of constant length through this shape would see the first slice alone."""
+    volume = np.broadcast_to(np.arange(24, dtype=np.int16) * 10, (320, 320, 24))
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "v.nii")
+    report = check_cohort(Cohort(tmp_path, "plain", (Case("v", (tmp_path / "v.nii",)),), ("MR",)))
+    channel = report.channels[0]
+    assert (channel.low, channel.high) == (0, 230)
+    assert 100 <= channel.middle <= 130
+    expected = style(volume.astype(np.float64)[None] + np.linspace(0, 1e-3, 320)[:, None, None], (1, 1, 1))
+    values = np.sort(volume.ravel())[np.linspace(0, volume.size - 1, 64).astype(int)] / 230
+    np.testing.assert_allclose(expected.quantiles, values, atol=0.06)
 
 
 def test_copies_and_leaks(tmp_path: Path) -> None:
@@ -253,7 +268,7 @@ def test_the_gap_of_alike_cohorts_is_one_and_of_inverted_ones_large(tmp_path: Pa
     # Turning black to white leaves the spectrum, and turns the structures from bright to dark.
     assert 0.85 < inverted.texture < 1.2
     assert inverted.contrast is not None and inverted.contrast > 3
-    assert "large gap" in inverted.advice and "msl" in inverted.advice
+    assert "large gap" in inverted.advice and "cyclegan" in inverted.advice
 
 
 def test_intensity_is_the_wasserstein_distance_over_the_spread() -> None:

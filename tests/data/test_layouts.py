@@ -16,7 +16,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from fewmask.data.case import Cohort
-from fewmask.data.layouts import find_labels, read_cohort, read_images, read_pair
+from fewmask.data.layouts import find_labels, read_cohort, read_pair
 from fewmask.data.raster import read_case, read_classes
 from fewmask.errors import InputFault
 
@@ -450,6 +450,28 @@ class TestPlain:
         Image.fromarray(pixels).save(tmp_path / "masks" / "a.png")
         fault(tmp_path, "too many")
 
+    def test_a_class_beyond_the_masks_that_are_looked_at(self, tmp_path: Path) -> None:
+        for index in range(201):
+            picture(tmp_path / "images" / f"{index:03}.png")
+            picture(tmp_path / "masks" / f"{index:03}.png", 0, 2 if index == 200 else 1)
+        cohort = read_cohort(tmp_path)
+        assert cohort.classes == ("background", "class_1")
+        assert any("first 200 of 201" in remark and "dataset.json" in remark for remark in cohort.remarks)
+        with pytest.raises(InputFault, match=r"200\.png: holds 2, .*; .*write a dataset.json that names all"):
+            read_classes(cohort, cohort.cases[200])
+        # The remedy works: plain folders may have a dataset.json too.
+        (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "a": 1, "b": 2}}')
+        named = read_cohort(tmp_path)
+        assert (named.layout, named.classes, len(named.cases)) == ("plain", ("background", "a", "b"), 201)
+        assert not any("first 200" in remark for remark in named.remarks)
+        assert read_classes(named, named.cases[200]).max() == 2
+        assert read_cohort(tmp_path, masks=False).classes == ()
+        rows = "".join(f"{name},images/{name}.png,masks/{name}.png,p\n" for name in ("000", "200"))
+        (tmp_path / "manifest.csv").write_text(f"case,image,mask,patient\n{rows}")
+        listed = read_cohort(tmp_path)
+        assert (names(listed), listed.patients_known) == (["000", "200"], True)
+        assert listed.classes == ("background", "a", "b")
+
     def test_faults(self, tmp_path: Path) -> None:
         picture(tmp_path / "Hospital" / "images" / "a.png")
         fault(tmp_path / "Hospitol", "did you mean 'Hospital'")
@@ -471,8 +493,7 @@ class TestPlain:
 
     def test_single_images(self, tmp_path: Path) -> None:
         path = picture(tmp_path / "a.png")
-        assert [case.images for case in read_images(path)] == [(path,)]
-        assert read_images(path)[0].name == "a"
+        assert [(case.name, case.images) for case in read_cohort(path, masks=False).cases] == [("a", (path,))]
 
     def test_many_cases_are_listed_without_reading_them(self, tmp_path: Path) -> None:
         content = picture(tmp_path / "x.png").read_bytes()

@@ -21,7 +21,7 @@ from fewmask.data.preparation import (
     replace_in_original,
     scaled,
     shared_channels,
-    shared_pixel_mm,
+    shared_grid,
     slice_axis,
     slices_of,
 )
@@ -39,16 +39,28 @@ def look(
     return Look("case", shape, spacing, options["unit"], options["whole_bytes"], (low,), (high,))
 
 
+def decided(looks: list[Look], channel: str = "MR") -> Preparation:
+    return decide("masks", looks, (channel,), shared_grid([looks], 64))
+
+
 def test_eight_bit_pictures_keep_their_full_range() -> None:
     looks = [look((90, 60), (1, 1), 10, 200, unit="px", whole_bytes=True)]
-    assert decide("masks", looks, 64, None, 1).intensity == (Intensity("fixed", 0.0, 255.0),)
+    assert decided(looks).intensity == (Intensity("fixed", 0.0, 255.0),)
 
 
-def test_volumes_that_share_a_scale_get_one_and_others_their_own() -> None:
-    steady = [look((9, 9, 9), (1, 1, 1), -1000, 400), look((9, 9, 9), (1, 1, 1), -1000, 500)]
-    wild = [look((9, 9, 9), (1, 1, 1), 0, 400), look((9, 9, 9), (1, 1, 1), 0, 90_000)]
-    assert decide("masks", steady, 64, None, 1).intensity == (Intensity("fixed", -1000.0, 450.0),)
-    assert decide("masks", wild, 64, None, 1).intensity[0].rule == "own_percentiles"
+def test_only_physical_units_are_carried_between_hospitals() -> None:
+    ct = [look((9, 9, 9), (1, 1, 1), -1000, 400), look((9, 9, 9), (1, 1, 1), -1000, 500)]
+    mr = [look((9, 9, 9), (1, 1, 1), 0, 400), look((9, 9, 9), (1, 1, 1), 0, 450)]
+    assert decided(ct).intensity == (Intensity("fixed", -1000.0, 450.0),)
+    assert decided(mr).intensity[0].rule == "own_percentiles"
+    assert decided(mr, "CT").intensity[0].rule == "fixed"
+
+
+def test_grey_and_colour_pictures_of_one_cohort_are_prepared_alike() -> None:
+    grey = look((9, 9), (1, 1), whole_bytes=False)
+    colour = replace(grey, low=(0, 0, 0), high=(1, 1, 1))
+    grid = shared_grid([[colour, grey]], 64)
+    assert len(decide("masks", [colour, grey], ("R", "G", "B"), grid).intensity) == 3
 
 
 def test_a_volume_is_cut_across_its_thick_axis_else_its_last() -> None:
@@ -56,10 +68,13 @@ def test_a_volume_is_cut_across_its_thick_axis_else_its_last() -> None:
     assert slice_axis([look((9, 9, 9), (1, 1, 1))]) == 2
 
 
-def test_cohorts_share_one_pixel_size_or_none() -> None:
-    mr, ct = look((100, 80, 20), (1.5, 1.5, 5)), look((256, 256, 40), (0.5, 0.5, 3))
-    assert shared_pixel_mm([[mr], [ct]], 50) == pytest.approx(150 / 50)
-    assert shared_pixel_mm([[mr], [replace(ct, unit="px")]], 50) is None
+def test_cohorts_share_one_pixel_size_and_one_axis() -> None:
+    mr, ct = look((100, 80, 20), (1.5, 1.5, 5)), look((256, 256, 40), (0.5, 0.5, 0.5))
+    grid = shared_grid([[mr], [ct]], 50)
+    assert (grid.pixel_mm, grid.slice_axis) == (pytest.approx(150 / 50), 2)
+    assert shared_grid([[mr], [replace(ct, unit="px")]], 50).pixel_mm is None
+    with pytest.raises(InputFault, match="pictures"):
+        shared_grid([[mr], [look((9, 9), (1, 1))]], 50)
 
 
 def test_grey_and_colour_join_but_other_channels_do_not() -> None:
@@ -70,8 +85,21 @@ def test_grey_and_colour_join_but_other_channels_do_not() -> None:
 
 
 def test_scaling_maps_low_to_minus_one_and_high_to_one() -> None:
-    raster = Raster(np.array([[[0, 51, 255, 300]]], np.int16), (1.0, 1.0), "px", None)
-    assert np.allclose(scaled(raster, PICTURE), [[[-1, -0.6, 1, 1]]])
+    values = np.array([[[0, 51, 255, 300]]], np.int16)
+    ct = replace(PICTURE, intensity=(Intensity("fixed", 0, 254),))
+    assert np.allclose(scaled(Raster(values, (1.0, 1.0), "px", None), ct), [[[-1, 51 / 127 - 1, 1, 1]]])
+
+
+def test_sixteen_bits_given_to_a_run_of_eight_are_refused() -> None:
+    raster = Raster(np.array([[[0, 4000]]], np.uint16), (1.0, 1.0), "px", None)
+    with pytest.raises(InputFault, match="8-bit"):
+        scaled(raster, PICTURE)
+
+
+def test_an_axial_slice_has_left_and_right_in_its_columns() -> None:
+    volume = np.zeros((1, 4, 3, 2))
+    volume[0, 3] = 1
+    assert np.array_equal(slices_of(volume, replace(PICTURE, slice_axis=2))[0, 0], np.eye(4)[[3] * 3])
 
 
 def test_other_channels_than_trained_on_are_refused() -> None:

@@ -17,6 +17,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from fewmask.data.case import Case, Cohort
+from fewmask.data.geometry import Raster, on_one_grid
 from fewmask.data.raster import (
     classes_of,
     outline,
@@ -453,8 +454,88 @@ class TestMasks:
         mask = nifti(tmp_path / "m.nii.gz", (GREY % 2).T[:, :, None])
         np.testing.assert_array_equal(read_classes(cohort(), Case("a", (image,), mask)), GREY % 2)
 
+    @pytest.mark.parametrize("axis", [0, 1, 2])
+    def test_a_mirrored_mask_is_refused(self, tmp_path: Path, axis: int) -> None:
+        """The same places in the patient, stored the other way round: laid on by index, it would be mirrored."""
+        image = nifti(tmp_path / "i.nii.gz", np.zeros((4, 5, 6), np.int16))
+        flip = np.eye(4)
+        flip[axis, axis], flip[axis, 3] = -1, (4, 5, 6)[axis] - 1
+        mask = nifti(tmp_path / "m.nii.gz", np.zeros((4, 5, 6), np.uint8), AFFINE @ flip)
+        with pytest.raises(InputFault) as error:
+            read_classes(cohort(), Case("c", (image,), mask))
+        assert "different places" in one_line(error, "m.nii.gz")
+        nifti(mask, np.ones((4, 5, 6), np.uint8))
+        assert read_classes(cohort(), Case("c", (image,), mask)).all()
+
+    def test_a_mask_of_a_series_lies_on_its_slices(self, tmp_path: Path) -> None:
+        series(tmp_path / "s")
+        scan = read_raster(tmp_path / "s")
+        values = np.ones(scan.shape, np.uint8)
+        mask = nifti(tmp_path / "m.nii.gz", values, scan.affine)
+        assert read_classes(cohort(), Case("s", (tmp_path / "s",), mask)).all()
+        nifti(mask, values, np.diag([0.9, 0.7, 2.5, 1.0]))
+        with pytest.raises(InputFault, match="different places"):
+            read_classes(cohort(), Case("s", (tmp_path / "s",), mask))
+
+
+class TestGrids:
+    SHAPE = (512, 512, 100)
+
+    def grid(self, affine: np.ndarray | None, shape: tuple[int, ...] = SHAPE) -> Raster:
+        return Raster(np.broadcast_to(np.uint8(0), (1, *shape)), (1.0,) * len(shape), "mm", affine)
+
+    def test_rounding_to_32_bits_is_no_move(self) -> None:
+        fine = AFFINE @ np.diag([0.3, 0.3, 1, 1])
+        fine[:3, 3] = 812.3456, -711.1, 1502.7
+        assert on_one_grid(self.grid(fine), self.grid(fine.astype(np.float32).astype(np.float64)))
+        turned, _ = np.linalg.qr(AFFINE[:3, :3])
+        stated = np.eye(4)
+        stated[:3, :3], stated[:3, 3] = turned @ np.diag([0.5, 0.5, 3.0]), (-120.7, 88.3, 1502.7)
+        header = nib.Nifti1Header()
+        header.set_qform(stated, 1)
+        written = header.get_qform()
+        assert not np.array_equal(written, stated)
+        assert on_one_grid(self.grid(stated), self.grid(written))
+
+    @pytest.mark.parametrize(("move", "same"), [(0.04, True), (0.06, False), (np.nan, False)])
+    def test_a_tenth_of_the_smallest_side(self, move: float, same: bool) -> None:
+        moved = np.diag([0.5, 0.5, 3.0, 1.0])
+        first = self.grid(moved.copy())
+        moved[2, 3] += move
+        assert on_one_grid(first, self.grid(moved)) is same
+        assert on_one_grid(self.grid(moved), first) is same
+
+    def test_a_spacing_shows_at_the_far_corner(self) -> None:
+        assert not on_one_grid(self.grid(np.eye(4)), self.grid(np.diag([1.001, 1, 1, 1])))
+
+    def test_where_one_has_no_affine_the_size_decides(self) -> None:
+        assert on_one_grid(self.grid(None), self.grid(AFFINE))
+        assert on_one_grid(self.grid(None, (5, 6)), self.grid(None, (5, 6)))
+        assert not on_one_grid(self.grid(None, (5, 6)), self.grid(None, (6, 5)))
+
 
 class TestWriting:
+    @pytest.mark.parametrize("ending", [".png", ".tif", ".bmp", ".nii", ".nii.gz"])
+    def test_an_image_is_not_overwritten(self, tmp_path: Path, ending: str) -> None:
+        path = tmp_path / f"a{ending}"
+        if ".nii" in ending:
+            nifti(path, np.zeros((4, 5, 6), np.int16))
+        else:
+            Image.fromarray(GREY).save(path)
+        before, classes = path.read_bytes(), np.zeros(outline(path).shape, np.uint8)
+        (tmp_path / "linked").symlink_to(tmp_path)
+        for folder in (tmp_path, tmp_path / "linked"):
+            with pytest.raises(InputFault) as error:
+                write_classes(classes, path, folder, "a", (0, 1))
+            assert "the image itself" in one_line(error, path.name)
+        assert path.read_bytes() == before
+        assert write_classes(classes, path, tmp_path, "b", (0, 1)).exists()
+
+    def test_an_image_is_not_overwritten_by_probabilities(self, tmp_path: Path) -> None:
+        path = nifti(tmp_path / "a_probabilities.nii.gz", np.zeros((4, 5, 6), np.int16))
+        with pytest.raises(InputFault, match="the image itself"):
+            write_probabilities(np.zeros((2, 4, 5, 6)), path, tmp_path, "a")
+
     @pytest.mark.parametrize(
         ("image", "mask"),
         [

@@ -79,7 +79,7 @@ def test_a_volume_becomes_slices(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(volume, np.diag([1, 1, 4, 1])), tmp_path / "v.nii.gz")
     cohort = Cohort(tmp_path, "plain", (Case("v", (tmp_path / "v.nii.gz",)),), ("mr",))
     with silent("", 0) as stored:
-        preparation = replace(PREPARATION, slice_axis=2)
+        preparation = replace(PREPARATION, slice_axis=2, intensity=(Intensity("fixed", 0, 200),))
         store = open_store(
             tmp_path / "cache" / "v", cohort, cohort.cases, preparation, labelled=False, stored=stored
         )

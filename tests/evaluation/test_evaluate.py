@@ -142,23 +142,55 @@ def test_volumes_are_measured_in_mm(tmp_path):
     summary = evaluate(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out")
     (row,) = _rows(tmp_path / "out")
     assert row["unit"] == summary.unit == "mm"
-    assert row["class"] == "1"
+    assert row["class"] == "class_1"
     assert float(row["hd95"]) == 4.0
     assert float(row["assd"]) == 2.0
     assert float(row["dice"]) == 0.5
 
 
-def test_class_numbers_are_taken_where_the_truth_uses_other_values(tmp_path):
-    truth, predicted = np.zeros((2, 8, 8), np.uint8)
-    truth[1:4, 1:4], truth[5:7, 5:7] = 85, 170
-    predicted[1:4, 1:4], predicted[5:7, 5:7] = 1, 2
-    for name, mask in (("truth", truth), ("predicted", predicted)):
-        (tmp_path / name).mkdir()
-        Image.fromarray(mask).save(tmp_path / name / "case.png")
-    summary = evaluate(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out")
-    assert summary.overall.metrics.dice.mean == 1.0
+@pytest.mark.parametrize(("one", "two"), [(85, 170), (2, 3), (2, 1)])
+def test_class_numbers_are_taken_where_the_truth_uses_other_values(tmp_path, one, two):
+    """Masks that `segment` listed hold class numbers; without its list they hold the truth's values."""
+    truth, numbers = np.zeros((2, 8, 8), np.uint8)
+    truth[1:4, 1:4], truth[5:7, 5:7] = one, two
+    numbers[1:4, 1:4], numbers[5:7, 5:7] = (1, 2) if one < two else (2, 1)
+    _picture(tmp_path / "truth" / "case.png", truth)
+    _picture(tmp_path / "values" / "case.png", truth)
+    _picture(tmp_path / "numbers" / "case.png", numbers)
+    (tmp_path / "numbers" / "predictions.json").write_text("{}")
+    for name in ("values", "numbers"):
+        summary = evaluate(tmp_path / name, tmp_path / "truth", tmp_path / name / "out")
+        assert summary.overall.metrics.dice.mean == 1.0
+    assert [entry.name for entry in summary.classes] == ["class_1", "class_2"]
     assert not summary.patients_known
     assert summary.classes[0].metrics.dice.low is None
+
+
+def test_the_list_of_predictions_decides_what_an_ambiguous_mask_means(tmp_path):
+    """With labels 0, 2 and 3 a mask of 0 and 2 is the first class by value and the second by number."""
+    truth = _square(2, 6, 2)
+    truth[8:12, 8:12] = 3
+    _picture(tmp_path / "truth" / "x.png", truth)
+    _picture(tmp_path / "predicted" / "x.png", _square(2, 6, 2))
+    summary = evaluate(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out")
+    assert [entry.metrics.dice.mean for entry in summary.classes] == [1, 0]
+    (tmp_path / "predicted" / "predictions.json").write_text("{}")
+    summary = evaluate(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out")
+    assert [entry.counts.missed for entry in summary.classes] == [1, 0]
+    assert [entry.metrics.dice.mean for entry in summary.classes] == [0, 0]
+    _picture(tmp_path / "predicted" / "x.png", truth)
+    _fault(
+        tmp_path / "predicted", tmp_path / "truth", tmp_path / "none", "value 3", "0 to 2", "predictions.json"
+    )
+
+
+def test_class_numbers_of_a_0_255_truth_are_not_remapped(tmp_path):
+    _picture(tmp_path / "truth" / "x.png", _square(2, 8, 255))
+    _picture(tmp_path / "predicted" / "x.png", _square(2, 8, 1))
+    (tmp_path / "predicted" / "predictions.json").write_text("{}")
+    summary = evaluate(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out")
+    assert summary.overall.metrics.dice.mean == 1
+    assert not any("remapped" in remark for remark in summary.remarks)
 
 
 def test_masks_of_0_and_255(tmp_path):
@@ -199,6 +231,9 @@ def test_a_folder_of_masks_beside_its_table_of_patients(tmp_path):
     for name in ("x", "y", "z"):
         for folder in ("data/images", "data/masks", "predicted"):
             _picture(tmp_path / folder / f"{name}.png", _square(2, 8))
+    (tmp_path / "data" / "dataset.json").write_text('{"labels": {"background": 0, "lung": 1}}')
+    summary = evaluate(tmp_path / "predicted", tmp_path / "data" / "masks", tmp_path / "out")
+    assert [entry.name for entry in summary.classes] == ["lung"]
     (tmp_path / "data" / "cases.csv").write_text("case,patient\nx,A\ny,A\nz,B\n")
     for truth in ("data", "data/masks"):
         summary = evaluate(tmp_path / "predicted", tmp_path / truth, tmp_path / "out")
@@ -262,22 +297,34 @@ def test_no_name_in_common(dataset, tmp_path):
 def test_another_size(dataset, tmp_path):
     root, predictions = dataset
     _picture(predictions / "a2.png", _square(2, 8, size=20))
-    _fault(predictions, root, tmp_path / "out", "a2.png", "20x20", "16x16")
+    _fault(predictions, root, tmp_path / "out", "a2.png", "20 x 20", "16 x 16")
 
 
 def test_a_value_that_is_no_class(dataset, tmp_path):
     root, predictions = dataset
     _picture(predictions / "a2.png", _square(2, 8, 7))
-    _fault(predictions, root, tmp_path / "out", "a2.png", "value 7")
+    _fault(predictions, root, tmp_path / "out", "a2.png", "value 7 is no class number")
+    (predictions / "predictions.json").unlink()
+    _fault(predictions, root, tmp_path / "out", "a2.png", "value 7 is no class of the truth (0, 1, 2)")
 
 
-@pytest.mark.parametrize("change", [{"shift": 0.5}, {"spacing": (1.0, 1.0, 3.0)}])
+@pytest.mark.parametrize(
+    "change", [{"shift": 0.5}, {"spacing": (1.0, 1.0, 3.0)}, {"spacing": (-1.0, 1.0, 4.0), "shift": 7.0}]
+)
 def test_another_geometry(tmp_path, change):
     mask = np.zeros((8, 8, 4), np.uint8)
     mask[2:5, 2:5, 1:3] = 1
     _volume(tmp_path / "truth" / "case.nii.gz", mask)
     _volume(tmp_path / "predicted" / "case.nii.gz", mask, **change)
     _fault(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out", "case.nii.gz", "resample")
+
+
+def test_rounding_in_a_header_is_no_other_geometry(tmp_path):
+    mask = np.zeros((8, 8, 4), np.uint8)
+    mask[2:5, 2:5, 1:3] = 1
+    _volume(tmp_path / "truth" / "case.nii.gz", mask)
+    _volume(tmp_path / "predicted" / "case.nii.gz", mask, shift=0.01)
+    assert evaluate(tmp_path / "predicted", tmp_path / "truth", tmp_path / "out").cases == 1
 
 
 def test_a_flat_volume_is_the_picture_that_it_shows(tmp_path):

@@ -19,7 +19,7 @@ from fewmask.data.preparation import Intensity, Preparation
 from fewmask.data.split import SAME_PATIENT, Split, write_splits
 from fewmask.errors import InputFault
 from fewmask.evaluation.case_pictures import Wanted, draw_case, outline_path
-from fewmask.evaluation.compare import Entry, case_dice, gap_closed, paired_difference, verdict
+from fewmask.evaluation.compare import Entry, case_dice, gap_closed, paired_difference, role_of, verdict
 from fewmask.evaluation.evaluate import evaluate
 from fewmask.evaluation.report import write_report
 from fewmask.evaluation.run_record import CaseFiles, read_run
@@ -363,7 +363,27 @@ def test_roles_need_the_right_folder(runs, tmp_path, hospitals):
     _scored(few, hospitals[1], 0)
     page = _Reader(_page(method, few))
     assert "cannot say whether the adaptation helped" in page.text
-    assert "few other supervised" in page.text
+    assert "few other supervised few-shot" in page.text
+    # A ceiling is known by what it learnt, whatever its recipe is called; one that started elsewhere is none.
+    for number, change in enumerate(({"name": "unet"}, {"name": "unet", "start_from": floor})):
+        folder = _run(tmp_path / f"named_{number}", "supervised", Cohorts(masks=hospitals[1]), {})
+        (folder / "recipe.yaml").write_text(to_yaml(replace(read_run(folder).recipe, **change)))
+    method, *others = (read_run(folder) for folder in (method, tmp_path / "named_0", tmp_path / "named_1"))
+    assert [role_of(record, method) for record in others] == ["ceiling", "other"]
+
+
+def test_masks_beside_a_source_and_a_target_are_called_few_shot(runs, tmp_path, hospitals):
+    source, target = hospitals
+    splits = {"source": _split(source, "elsewhere_", True), "target": _split(target, "nowhere_", False)}
+    cohorts = Cohorts(masks=target, source=source, target=target)
+    few = _run(tmp_path / "few", "cyclegan", cohorts, {"masks": _split(target, "nowhere_", True), **splits})
+    _scored(few, target, 2)
+    html = _page(few)
+    assert html.count('<div class="flag" role="note"><strong>few-shot</strong>') == 1
+    assert html.count("<strong>few-shot</strong>") == 2
+    assert "No mask of the target was opened" not in html
+    for folder in runs:
+        assert "few-shot" not in _page(folder)
 
 
 def test_source_and_target_in_one_folder_are_told_apart_by_channel(runs, tmp_path, hospitals):
@@ -537,6 +557,42 @@ def test_picture_of_a_mask_of_255(tmp_path):
     assert picture is not None
     assert picture.predictions == (picture.truth, None)
     assert picture.truth[0]
+
+
+def test_picture_of_class_numbers(tmp_path):
+    """Masks that `segment` listed hold class numbers, whatever values the truth has."""
+    truth = 85 * _disc(12, 12, 6) + 170 * _disc(28, 28, 6)
+    _save(tmp_path / "image.png", truth)
+    _save(tmp_path / "truth.png", truth)
+    _save(tmp_path / "run" / "c.png", truth // 85)
+    files = CaseFiles("c", (tmp_path / "image.png",), tmp_path / "truth.png", tmp_path / "run" / "c.png")
+    wanted = Wanted(files, (tmp_path / "run" / "c.png",), (85, 170), 2)
+    assert draw_case(wanted).predictions == (("", ""),)
+    (tmp_path / "run" / "predictions.json").write_text("{}")
+    picture = draw_case(wanted)
+    assert picture.predictions == (picture.truth,)
+    assert all(picture.truth)
+
+
+def test_picture_of_a_flat_volume_and_of_a_mirrored_one(tmp_path):
+    """A flat NIfTI mask lies on its picture as it does in training, whatever its affine says of the patient."""
+    mask = _disc(10, 25, 6)
+    _save(tmp_path / "image.png", mask * 200)
+    _save(tmp_path / "plain.png", mask)
+    turned = np.diag([-1.0, -1.0, 1.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(mask.T[:, :, None], turned), tmp_path / "flat.nii.gz")
+    plain, flat = (
+        draw_case(Wanted(CaseFiles("c", (tmp_path / "image.png",), path, path), (), (1,), 2))
+        for path in (tmp_path / "plain.png", tmp_path / "flat.nii.gz")
+    )
+    assert plain.truth == flat.truth
+    volume = np.stack([mask] * 3, axis=-1)
+    for name, affine in (("image", np.eye(4)), ("same", np.eye(4)), ("mirrored", np.diag([-1.0, 1, 1, 1]))):
+        nibabel.save(nibabel.Nifti1Image(volume, affine), tmp_path / f"{name}.nii.gz")
+    image, same, mirrored = (tmp_path / f"{name}.nii.gz" for name in ("image", "same", "mirrored"))
+    picture = draw_case(Wanted(CaseFiles("c", (image,), same, same), (same, mirrored), (1,), 2))
+    assert picture.predictions == (picture.truth, None)
+    assert draw_case(Wanted(CaseFiles("c", (image,), mirrored, same), (same,), (1,), 2)) is None
 
 
 def test_out_may_be_a_file_or_a_folder(runs, tmp_path):

@@ -32,13 +32,13 @@ def five_steps(
     torch.manual_seed(3)
     segmenter = recipe.stage(stage.segmenter).method.build(TASK, None).segmenter if stage.segmenter else None
     method: Method = stage.method.build(TASK, segmenter).to(dtype).train()
-    shares = shares_of(stage, method, 0, material, ranks)
+    shares = shares_of(stage, 0, material, ranks)
     losses: list[list[float]] = []
     first: dict[str, torch.Tensor] = {}
     for step in range(STEPS):
         drawn = [draw(share, 0, step, rank, ranks) for share in shares]
         drawn = [replace(part, images=part.images.to(dtype)) for part in drawn]
-        batch = batch_of(method, drawn, stage.augmentation)
+        batch = batch_of(stage, drawn)
         turns: list[Turn] = play(cpu(), method, method.training_step(batch, step / STEPS), step / STEPS)
         losses.append([float(turn.loss.detach()) for turn in turns])
         if step == 0:

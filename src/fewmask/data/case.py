@@ -79,6 +79,10 @@ class Cohort:
         """The cohort reduced to one channel. None keeps all channels."""
         if index is None or len(self.channels) == 1:
             return self
+        if index >= len(self.channels):
+            raise InputFault(
+                f"{self.root}: has {len(self.channels)} channels, none numbered {index}; give --channel"
+            )
         if any(len(case.images) != len(self.channels) for case in self.cases):
             raise InputFault(
                 f"{self.root}: its channels share one file, so one cannot be chosen; omit the option"

@@ -235,10 +235,6 @@ def _warnings(cohort: Cohort, looks: Sequence[Inspected], report: CohortReport) 
     missing = [entry.name for entry in report.classes if report.labelled and not entry.cases]
     candidates = (
         ("no contrast at all in the image", [look.case.name for look in looks if look.flat]),
-        (
-            "image and mask lie in different places (affines differ)",
-            [look.case.name for look in looks if not look.aligned],
-        ),
         ("the mask marks nothing", [look.case.name for look in looks if _is_empty(cohort, look)]),
         ("class never marked", missing),
         ("the same image twice in one part", [f"{a} = {b}" for a, b in twice]),

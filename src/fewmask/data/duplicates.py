@@ -45,11 +45,6 @@ class Fingerprint:
     detail: NDArray[np.float16]
 
 
-def content_hash(case: Case) -> str:
-    """The same for two files of the same pixels, however they were saved."""
-    return array_hash(read_case(case).array)
-
-
 def array_hash(array: NDArray[np.generic]) -> str:
     """A hash of a (C, *spatial) array. Its number type does not count, nor whether grey is saved as RGB."""
     if all(np.array_equal(array[0], other) for other in array[1:]):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from fewmask.data.duplicates import middle_grey, resized
+from fewmask.data.sampling import sampled
 
 SMALL, LARGE = 1.5, 3.0
 """Below SMALL a gap is called small, from LARGE on large: rules of thumb, see `advice`."""
@@ -65,10 +66,9 @@ def style(
 
     A flat image has quantiles 0 and the lowest power in every band.
     """
-    pixels = array.reshape(array.shape[0], -1)
-    quantiles = [_quantiles(channel) for channel in _sampled(pixels)]
+    quantiles = [_quantiles(channel) for channel in _finite_sample(array)]
     extent = max(side * step for side, step in zip(array.shape[1:], spacing, strict=True))
-    contrast = None if labelled is None else _contrast(pixels, labelled.ravel())
+    contrast = None if labelled is None else _contrast(array, labelled)
     return Style(np.concatenate(quantiles), _bands(middle_grey(array)), float(extent), contrast)
 
 
@@ -107,9 +107,9 @@ def advice(intensity: float, texture: float, contrast: float | None, same_channe
     name = max(known, key=lambda measure: known[measure])
     told = f"{name} differs {known[name]:.1f}x the spread within a cohort"
     if known[name] >= LARGE:
-        return f"large gap ({told}): adaptation is likely to help; start with msl or cyclegan"
+        return f"large gap ({told}): adaptation is likely to help; start with cyclegan"
     if known[name] >= SMALL:
-        return f"medium gap ({told}): measure the floor with supervised, then see what msl or cyclegan adds"
+        return f"medium gap ({told}): measure the floor with supervised, then see what cyclegan adds"
     if contrast is None and not same_channels:
         return (
             f"no gap seen ({told}), but other channels may show a structure bright in one and dark in the other, "
@@ -121,19 +121,16 @@ def advice(intensity: float, texture: float, contrast: float | None, same_channe
     )
 
 
-def _sampled(pixels: NDArray[np.generic]) -> Vector:
-    """About SAMPLES evenly spaced columns of (C, N), as finite float32."""
-    step = max(1, -(-pixels.shape[1] // SAMPLES))
-    # An even step would fall on the same columns of every row; an odd one drifts through them.
-    chosen = pixels[:, :: step + (step > 1 and step % 2 == 0)].astype(np.float32)
-    return np.nan_to_num(chosen, posinf=0.0, neginf=0.0)
+def _finite_sample(array: NDArray[np.generic]) -> Vector:
+    """At most SAMPLES pixels of (C, *spatial), as finite float32 (C, n)."""
+    return np.nan_to_num(sampled(array, SAMPLES).astype(np.float32), posinf=0.0, neginf=0.0)
 
 
-def _contrast(pixels: NDArray[np.generic], labelled: NDArray[np.bool_]) -> float | None:
+def _contrast(array: NDArray[np.generic], labelled: NDArray[np.bool_]) -> float | None:
     if not labelled.any() or labelled.all():
         return None
-    structure = float(np.median(_sampled(pixels[:, labelled]).mean(axis=0)))
-    surroundings = _sampled(pixels[:, ~labelled]).mean(axis=0)
+    structure = float(np.median(_finite_sample(array[:, labelled]).mean(axis=0)))
+    surroundings = _finite_sample(array[:, ~labelled]).mean(axis=0)
     return float((surroundings < structure).mean() + 0.5 * (surroundings == structure).mean())
 
 

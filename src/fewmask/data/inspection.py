@@ -10,7 +10,9 @@ from fewmask.data.case import Case, Cohort
 from fewmask.data.duplicates import fingerprint
 from fewmask.data.findings import Evidence
 from fewmask.data.gap import style
-from fewmask.data.raster import Raster, read_case, read_label_values
+from fewmask.data.geometry import Raster, laid_on, misfit
+from fewmask.data.raster import read_case, read_label_values
+from fewmask.data.sampling import sampled
 from fewmask.errors import InputFault
 
 UNREADABLE = (InputFault, OSError, ValueError)
@@ -22,8 +24,7 @@ class Inspected:
     """One readable case.
 
     `counts` are the pixels by value of its mask, None without a mask that fits the image; `intensities` holds
-    each channel's 0.5th, 50th and 99.5th percentile; `faults` are reasons, without the case's name. `aligned`
-    is False where image and mask say that they lie in different places.
+    each channel's 0.5th, 50th and 99.5th percentile; `faults` are reasons, without the case's name.
     """
 
     case: Case
@@ -35,7 +36,6 @@ class Inspected:
     evidence: Evidence
     counts: Mapping[float, int] | None
     faults: tuple[str, ...]
-    aligned: bool
 
     @property
     def flat(self) -> bool:
@@ -46,7 +46,7 @@ class Inspected:
 def inspect_case(cohort: Cohort, case: Case) -> Inspected:
     """Read a case and its mask. A mask that cannot be used is among the faults; a bad image raises."""
     raster = read_case(case)
-    labels, aligned, faults = _fitting_mask(case, raster)
+    labels, faults = _fitting_mask(case, raster)
     counts = None if labels is None else _counts(labels)
     labelled = None if labels is None else _labelled(cohort, labels)
     reasons = (*faults, *_image_faults(cohort, raster), *_undeclared(cohort, counts or {}))
@@ -60,7 +60,6 @@ def inspect_case(cohort: Cohort, case: Case) -> Inspected:
         Evidence(case.name, fingerprint(raster.array), style(raster.array, raster.spacing, labelled)),
         counts,
         reasons,
-        aligned,
     )
 
 
@@ -74,33 +73,16 @@ def background_value(cohort: Cohort) -> int:
     return cohort.label_values[0] if cohort.label_values else 0
 
 
-def _fitting_mask(case: Case, image: Raster) -> tuple[NDArray[np.generic] | None, bool, tuple[str, ...]]:
-    """The mask's values on the image's grid, whether both lie in the same place, and what is wrong with it."""
+def _fitting_mask(case: Case, image: Raster) -> tuple[NDArray[np.generic] | None, tuple[str, ...]]:
+    """The mask's values on the image's grid, and what is wrong with it."""
     if case.mask is None:
-        return None, True, ()
+        return None, ()
     try:
-        mask = read_label_values(case.mask)
+        mask = laid_on(read_label_values(case.mask), image)
     except UNREADABLE as error:
-        return None, True, (one_line(error),)
-    labels = mask.array[0]
-    if len(image.shape) == 2 and labels.ndim == 3 and labels.shape[2] == 1:
-        # A flat NIfTI mask of a picture is (x, y, 1), the picture (rows, columns).
-        labels = labels[:, :, 0].T
-    if labels.shape != image.shape:
-        sizes = [" x ".join(map(str, shape)) for shape in (labels.shape, image.shape)]
-        return (
-            None,
-            True,
-            (f"a mask of {sizes[0]} on an image of {sizes[1]}; draw it on the image's own grid",),
-        )
-    return labels, _aligned(image, mask), ()
-
-
-def _aligned(image: Raster, mask: Raster) -> bool:
-    if image.affine is None or mask.affine is None:
-        return True
-    # A thousandth of a millimetre is rounding in a header; a tenth is a shift that nobody sees.
-    return bool(np.allclose(image.affine, mask.affine, rtol=0.0, atol=0.1))
+        return None, (one_line(error),)
+    reason = misfit(mask, image)
+    return (mask.array[0], ()) if reason is None else (None, (reason,))
 
 
 def _counts(labels: NDArray[np.generic]) -> dict[float, int]:
@@ -117,7 +99,9 @@ def _undeclared(cohort: Cohort, counts: Mapping[float, int]) -> tuple[str, ...]:
         return ()
     strange = sorted(set(counts) - {float(value) for value in (*cohort.label_values, cohort.ignored_value)})
     return tuple(
-        f"label value {value:g} is not declared; add it to dataset.json or mend the mask" for value in strange
+        f"label value {value:g} is not declared; add it to dataset.json (or write one that names all labels), "
+        "or mend the mask"
+        for value in strange
     )
 
 
@@ -132,8 +116,7 @@ def _image_faults(cohort: Cohort, image: Raster) -> tuple[str, ...]:
 
 
 def _intensities(raster: Raster) -> tuple[tuple[float, float, float], ...]:
-    """Over about 100,000 evenly spaced pixels a channel."""
-    pixels = raster.array.reshape(raster.array.shape[0], -1)
-    pixels = np.nan_to_num(pixels[:, :: max(1, pixels.shape[1] // 100_000)].astype(np.float64))
+    """Over a sample of the pixels."""
+    pixels = np.nan_to_num(sampled(raster.array).astype(np.float64))
     low, middle, high = np.percentile(pixels, (0.5, 50.0, 99.5), axis=1)
     return tuple((float(a), float(b), float(c)) for a, b, c in zip(low, middle, high, strict=True))

@@ -1,6 +1,6 @@
 """Which value in the mask files means which class, where the folder does not say it, or says it wrongly."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,19 @@ def _found(masks: Sequence[Path]) -> Settled:
             f"{masks[0].parent}: the masks hold {len(values)} values, too many for classes (were they saved as JPEG?); "
             "save one value a class, as PNG"
         )
+    labels, remarks = labels_of_values(values)
+    if len(masks) > _SAMPLED:
+        unsure = f"labels are the values in the first {_SAMPLED} of {len(masks)} masks"
+        remarks = (*remarks, f"{unsure}; a dataset.json that names all labels makes them sure")
+    return labels, remarks
+
+
+def labels_of_values(values: Set[int]) -> tuple[Labels, tuple[str, ...]]:
+    """The labels of masks that hold these values and that nothing declares, and what a user should be told.
+
+    0 is background, the others are class_1, class_2, ... in the order of their values. 255 alone is a structure;
+    beside other values it is ignored.
+    """
     if values - {0} == {IGNORED}:
         return _as_black_and_white(("background", "class_1"))
     foreground = sorted(values - {0, IGNORED})

@@ -1,10 +1,17 @@
-"""Recognises how a folder is laid out and reads it as a cohort, without reading an image."""
+"""Recognises how a folder is laid out and reads it as a cohort.
+
+No image is read but for a header or two, where nothing names the channels or tells how the series and the files of a
+folder belong together. Of the masks, if they are wanted at all, the first are opened: to see which values occur where
+nothing declares them, and whether 255 stands where 1 is declared.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from fewmask.data.bids import is_bids, read_bids
 from fewmask.data.case import Case, Cohort
+from fewmask.data.declared import declared_labels, read_dataset_json
 from fewmask.data.folder import ENDINGS, ending_of, existing_folder, folders_in, named_folders
 from fewmask.data.labels import NO_LABELS, settled_labels
 from fewmask.data.listing import MASK_FOLDERS, Listing, is_empty, mask_index
@@ -50,11 +57,6 @@ def read_pair(folder: Path, target_masks: bool = False) -> tuple[Cohort, Cohort]
     return halves[0], halves[1]
 
 
-def read_images(path: Path) -> tuple[Case, ...]:
-    """The bare cases of one image file, one DICOM series, or a folder of images in any layout: what `segment` reads."""
-    return read_cohort(path, masks=False).cases
-
-
 def find_labels(folder: Path) -> dict[str, Path]:
     """The masks in a folder by case: of a dataset `labelsTs`, else `labelsTr`, else what its layout has; or mask files.
 
@@ -95,12 +97,29 @@ def _listing(folder: Path, masks: bool) -> Listing:
     if is_half_of_a_pair(folder):
         return read_half(folder.parent, folder.name[-1], masks, with_test=False)
     if (folder / "dataset.json").is_file():
-        return read_decathlon(folder, masks) if is_decathlon(folder) else read_nnunet(folder, masks)
+        return _described(folder, masks)
+    return _undescribed(folder, masks)
+
+
+def _undescribed(folder: Path, masks: bool) -> Listing:
     if (folder / "manifest.csv").is_file():
         return read_manifest(folder / "manifest.csv", masks)
     if is_bids(folder):
         return read_bids(folder, masks)
     return read_one(folder) if is_one_series(folder) else read_plain(folder, masks)
+
+
+def _described(folder: Path, masks: bool) -> Listing:
+    """A folder with a dataset.json: a Decathlon, nnU-Net's, or one of another layout whose labels it names."""
+    if is_decathlon(folder):
+        return read_decathlon(folder, masks)
+    if not any((folder / images).is_dir() for images in ("imagesTr", "imagesTs")):
+        listing = _undescribed(folder, masks)
+        if listing.cases:
+            described = folder / "dataset.json"
+            labels = declared_labels(read_dataset_json(folder), described) if masks else None
+            return replace(listing, labels=labels)
+    return read_nnunet(folder, masks)
 
 
 def _listing_of_file(path: Path, masks: bool) -> Listing:

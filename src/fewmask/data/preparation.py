@@ -13,8 +13,8 @@ from fewmask.data.raster import Raster
 from fewmask.data.survey import Look, percentiles
 from fewmask.errors import InputFault
 
-STEADY_SCALE = 1.5
-"""Volumes whose intensity ranges differ by less than this factor share one scale (CT does, MR does not)."""
+AIR_HU = -500.0
+"""Volumes whose darkest tissue lies below this are taken for CT, whose numbers mean the same in every scanner."""
 
 CLEARLY_THICKER = 1.5
 """A volume is cut across the axis whose spacing exceeds the others by this factor, else across its last axis."""
@@ -30,6 +30,20 @@ class Intensity:
     rule: Literal["fixed", "own_percentiles"]
     low: float = 0.0
     high: float = 255.0
+
+
+EIGHT_BIT = Intensity("fixed", 0.0, 255.0)
+"""8-bit pictures keep their full range."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What all cohorts of a run have in common, so that a structure looks as large and lies alike in each of them."""
+
+    channels: int
+    size: int
+    pixel_mm: float | None
+    slice_axis: int | None
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,22 @@ class Placement:
     left: int
 
 
-def decide(role: str, looks: Sequence[Look], size: int, pixel_mm: float | None, channels: int) -> Preparation:
-    """The preparation that fits a cohort; `pixel_mm` comes from `shared_pixel_mm` over all cohorts of a run."""
-    axis = slice_axis(looks) if len(looks[0].shape) == 3 else None
-    rules = [_intensity(looks, channel) for channel in range(looks[0].channels)]
-    if channels != len(rules):
-        rules = [rules[0]] * channels
-    return Preparation(role, channels, size, tuple(rules), pixel_mm, axis)
+def decide(role: str, looks: Sequence[Look], channel_names: Sequence[str], grid: Grid) -> Preparation:
+    """The preparation that fits a cohort on the grid that all cohorts of a run share."""
+    rules = [_intensity(looks, index, name) for index, name in enumerate(channel_names)]
+    if grid.channels != len(rules):
+        rules = [rules[0]] * grid.channels
+    return Preparation(role, grid.channels, grid.size, tuple(rules), grid.pixel_mm, grid.slice_axis)
+
+
+def shared_grid(groups: Sequence[Sequence[Look]], size: int) -> Grid:
+    """The grid of a run; volumes are cut across the axis that suits the first cohort."""
+    looks = [look for group in groups for look in group]
+    dimensions = {len(look.shape) for look in looks}
+    if len(dimensions) > 1:
+        raise InputFault("one cohort holds pictures and another volumes; give cohorts of the same kind")
+    axis = slice_axis(groups[0]) if dimensions == {3} else None
+    return Grid(shared_channels(groups), size, _shared_pixel_mm(looks, axis, size), axis)
 
 
 def shared_channels(groups: Sequence[Sequence[Look]]) -> int:
@@ -83,18 +106,14 @@ def shared_channels(groups: Sequence[Sequence[Look]]) -> int:
     )
 
 
-def shared_pixel_mm(groups: Sequence[Sequence[Look]], size: int) -> float | None:
-    """The pixel size at which the widest slice of any cohort fills `size`; None for pictures or unknown spacing."""
-    looks = [look for group in groups for look in group]
-    if any(look.unit != "mm" or len(look.shape) != 3 for look in looks):
+def _shared_pixel_mm(looks: Sequence[Look], axis: int | None, size: int) -> float | None:
+    """The pixel size at which the widest slice of any volume fills `size`; None for pictures or unknown spacing."""
+    if axis is None or any(look.unit != "mm" for look in looks):
         return None
-    widest = 0.0
-    for group in groups:
-        axis = slice_axis(group)
-        for look in group:
-            extents = [n * mm for n, mm in zip(look.shape, look.spacing, strict=True)]
-            widest = max(widest, *(extent for index, extent in enumerate(extents) if index != axis))
-    return widest / size
+    extents = [
+        look.shape[index] * look.spacing[index] for look in looks for index in range(3) if index != axis
+    ]
+    return max(extents) / size
 
 
 def slice_axis(looks: Sequence[Look]) -> int:
@@ -105,14 +124,14 @@ def slice_axis(looks: Sequence[Look]) -> int:
     return thickest if spacing[thickest] >= CLEARLY_THICKER * others.max() else 2
 
 
-def _intensity(looks: Sequence[Look], channel: int) -> Intensity:
+def _intensity(looks: Sequence[Look], channel: int, name: str) -> Intensity:
     if all(look.whole_bytes and len(look.shape) == 2 for look in looks):
-        return Intensity("fixed", 0.0, 255.0)
-    low = np.array([look.low[channel] for look in looks])
-    high = np.array([look.high[channel] for look in looks])
-    ranges = high - low
-    if len(looks) > 1 and ranges.min() > 0 and ranges.max() / ranges.min() < STEADY_SCALE:
-        return Intensity("fixed", float(np.median(low)), float(np.median(high)))
+        return EIGHT_BIT
+    low = np.median([look.low[min(channel, look.channels - 1)] for look in looks])
+    high = np.median([look.high[min(channel, look.channels - 1)] for look in looks])
+    # Only physical units may be carried from one hospital to another; nnU-Net calls such a channel CT.
+    if name.upper() == "CT" or low < AIR_HU:
+        return Intensity("fixed", float(low), float(high))
     return Intensity("own_percentiles")
 
 
@@ -127,6 +146,10 @@ def scaled(raster: Raster, preparation: Preparation) -> np.ndarray:
             f"an image has {raw.shape[0]} channels where the run was trained on {preparation.channels}; "
             "segment images of the same kind, or train with --source-channel / --target-channel"
         )
+    if raw.dtype != np.uint8 and all(rule == EIGHT_BIT for rule in preparation.intensity):
+        raise InputFault(
+            f"an image holds {raw.dtype} numbers where the run was trained on 8-bit pictures; convert it to 8 bits"
+        )
     channels: list[np.ndarray] = []
     for index, rule in enumerate(preparation.intensity):
         fixed = rule.rule == "fixed"
@@ -137,20 +160,27 @@ def scaled(raster: Raster, preparation: Preparation) -> np.ndarray:
 
 
 def slices_of(volume: np.ndarray, preparation: Preparation) -> np.ndarray:
-    """A picture (C, H, W) or a volume (C, X, Y, Z) in RAS order as slices (N, C, H, W)."""
+    """A picture (C, H, W) or a volume (C, X, Y, Z) in RAS order as slices (N, C, H, W).
+
+    In a slice the later of the two axes runs down the rows, so that an axial slice has left and right in its columns.
+    """
     if preparation.slice_axis is None:
         return volume[None]
-    return np.moveaxis(volume, 1 + preparation.slice_axis, 0)
+    return np.moveaxis(volume, 1 + preparation.slice_axis, 0).swapaxes(-1, -2)
 
 
 def assembled(slices: np.ndarray, preparation: Preparation) -> np.ndarray:
     """The inverse of `slices_of`."""
-    return slices[0] if preparation.slice_axis is None else np.moveaxis(slices, 0, 1 + preparation.slice_axis)
+    if preparation.slice_axis is None:
+        return slices[0]
+    return np.moveaxis(slices.swapaxes(-1, -2), 0, 1 + preparation.slice_axis)
 
 
 def placement(raster: Raster, preparation: Preparation) -> Placement:
     """Where each slice of a raster (volumes in RAS order) lies in the prepared square; the aspect in mm is kept."""
     kept = [axis for axis in range(raster.dimensions) if axis != preparation.slice_axis]
+    if preparation.slice_axis is not None:
+        kept.reverse()
     rows, columns = (raster.shape[axis] for axis in kept)
     extents = [raster.shape[axis] * raster.spacing[axis] for axis in kept]
     size = preparation.size

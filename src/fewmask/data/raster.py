@@ -1,24 +1,23 @@
 """One image or mask file and its geometry: what every verb reads, and how a result is written back onto its grid."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from fewmask.data.case import Case, Cohort
 from fewmask.data.dicom import dicom_outline, read_dicom_picture, read_series, series_affine
 from fewmask.data.folder import PROBABILITIES, ending_of, kind_of
-from fewmask.data.geometry import Outline, Raster
+from fewmask.data.geometry import Outline, Raster, laid_on, misfit, on_one_grid, size_text
 from fewmask.data.picture import picture_outline, read_label_picture, read_picture, write_picture
 from fewmask.data.volume import read_volume, volume_outline, write_volume, write_volume_like
 from fewmask.errors import InputFault
 from fewmask.files import replaced
 from fewmask.shapes import IGNORED
-
-_SAME_GRID = 1e-3
-"""How far two affines of one case may be apart, in mm per voxel and in mm: rounding in headers, no more."""
 
 
 def read_raster(path: Path) -> Raster:
@@ -51,9 +50,9 @@ def read_case(case: Case) -> Raster:
     first = parts[0]
     for part, path in zip(parts[1:], case.images[1:], strict=True):
         if part.shape != first.shape:
-            sizes = f"{_size(part.shape)} pixels, but {case.images[0].name} has {_size(first.shape)}"
+            sizes = f"{size_text(part.shape)} pixels, but {case.images[0].name} has {size_text(first.shape)}"
             raise InputFault(f"{path}: {sizes}; bring a case's channels onto one grid")
-        if not _on_one_grid(first, part):
+        if not on_one_grid(first, part):
             other = case.images[0].name
             raise InputFault(
                 f"{path}: lies elsewhere than {other} (affines differ); resample it onto that grid"
@@ -62,12 +61,6 @@ def read_case(case: Case) -> Raster:
         return first
     stacked = np.concatenate([part.array for part in parts])
     return Raster(stacked, first.spacing, first.unit, first.affine)
-
-
-def _on_one_grid(first: Raster, other: Raster) -> bool:
-    if first.affine is None or other.affine is None:
-        return first.affine is other.affine
-    return bool(np.abs(first.affine - other.affine).max() <= _SAME_GRID)
 
 
 def read_label_values(path: Path) -> Raster:
@@ -97,18 +90,25 @@ def read_classes(cohort: Cohort, case: Case) -> NDArray[np.uint8]:
     """The class of every pixel of a case, in the spatial shape of its image; `IGNORED` where the mask says so.
 
     A flat NIfTI mask (x, y, 1) of a picture is turned to (rows, columns). Raises InputFault where the case has no
-    mask, the mask has another size than the image, or a value that the cohort does not know.
+    mask, the mask has another size than the image, lies elsewhere (a mirrored mask would train a mirrored network),
+    or holds a value that the cohort does not know.
     """
     if case.mask is None:
         raise InputFault(f"{cohort.root}: case {case.name} has no mask; add it to the masks' folder")
-    values = read_label_values(case.mask).array[0]
-    wanted = outline(case.images[0]).shape
-    if len(wanted) == 2 and values.ndim == 3 and values.shape[2] == 1:
-        values = values[:, :, 0].T
-    if values.shape != wanted:
-        sizes = f"{_size(values.shape)} pixels, but its image has {_size(wanted)}"
-        raise InputFault(f"{case.mask}: {sizes}; draw or resample the mask on the image's own grid")
-    return classes_of(values, cohort, str(case.mask))
+    image = _placed_outline(case.images[0])
+    mask = laid_on(read_label_values(case.mask), image)
+    reason = misfit(mask, image)
+    if reason is not None:
+        raise InputFault(f"{case.mask}: {reason}")
+    return classes_of(mask.array[0], cohort, str(case.mask))
+
+
+def _placed_outline(path: Path) -> Outline:
+    """The outline of an image with its affine, from its header."""
+    header = outline(path)
+    if kind_of(path) == "volume":
+        return replace(header, affine=np.asarray(cast(Any, nib.load(path)).affine, dtype=np.float64))
+    return replace(header, affine=series_affine(path)) if path.is_dir() else header
 
 
 def classes_of(values: NDArray[Any], cohort: Cohort, where: str) -> NDArray[np.uint8]:
@@ -128,7 +128,8 @@ def classes_of(values: NDArray[Any], cohort: Cohort, where: str) -> NDArray[np.u
         listed = ", ".join(str(value) for value in strange[:5]) + (", ..." if len(strange) > 5 else "")
         declared = ", ".join(str(value) for value in cohort.label_values)
         raise InputFault(
-            f"{where}: holds {listed}, but the labels are {declared}; mend the mask or dataset.json"
+            f"{where}: holds {listed}, but the labels are {declared}; "
+            "mend the mask, or write a dataset.json that names all labels"
         )
     return classes
 
@@ -140,14 +141,15 @@ def write_classes(
 
     PNG, TIFF and BMP stay what they are; JPEG, which would blur a mask, becomes PNG, and so does a single DICOM
     file; NIfTI keeps its ending and its exact affine and codes; a DICOM series becomes .nii.gz on its own grid.
-    Class i is written as `label_values[i]`, `IGNORED` as itself. Returns the path of the file.
+    Class i is written as `label_values[i]`, `IGNORED` as itself. Returns the path of the file. Raises InputFault
+    where that is the image itself.
     """
     values = _written_values(classes, label_values)
     wanted = outline(like).shape
     if values.shape != wanted:
         raise ValueError(f"a mask of shape {values.shape} for {like.name}, which has {wanted}")
     if kind_of(like) == "volume":
-        path = out_dir / f"{name}{ending_of(like)}"
+        path = _beside(like, out_dir / f"{name}{ending_of(like)}")
         write_volume_like(values, like, path)
         return path
     affine = series_affine(like) if like.is_dir() else None
@@ -156,7 +158,7 @@ def write_classes(
         write_volume(values, affine, path)
         return path
     ending = ending_of(like) if not like.is_dir() else ""
-    path = out_dir / f"{name}{ending if ending in ('.tif', '.tiff', '.bmp') else '.png'}"
+    path = _beside(like, out_dir / f"{name}{ending if ending in ('.tif', '.tiff', '.bmp') else '.png'}")
     if values.dtype.itemsize > (1 if ending == ".bmp" else 2):
         raise InputFault(
             f"{path}: label values up to {max(label_values)} do not fit the file; use values below 256"
@@ -169,7 +171,7 @@ def write_probabilities(probabilities: NDArray[np.floating], like: Path, out_dir
     """Write class probabilities (K, *spatial) beside a mask; returns the path of the file.
 
     A picture's become `name.npz` with the key "probabilities" (nnU-Net's), float16; a volume's a four-axis NIfTI,
-    `name_probabilities.nii.gz`, float32, with the image's affine.
+    `name_probabilities.nii.gz`, float32, with the image's affine. Raises InputFault where that is the image itself.
     """
     if len(outline(like).shape) == 2:
         path = out_dir / f"{name}.npz"
@@ -177,7 +179,7 @@ def write_probabilities(probabilities: NDArray[np.floating], like: Path, out_dir
             np.savez_compressed(temporary, probabilities=probabilities.astype(np.float16))
         return path
     values = np.moveaxis(probabilities, 0, -1).astype(np.float32)
-    path = out_dir / f"{name}{PROBABILITIES}{ending_of(like) or '.nii.gz'}"
+    path = _beside(like, out_dir / f"{name}{PROBABILITIES}{ending_of(like) or '.nii.gz'}")
     affine = series_affine(like) if like.is_dir() else None
     if affine is None:
         write_volume_like(values, like, path)
@@ -198,5 +200,8 @@ def _written_values(classes: NDArray[np.integer], label_values: Sequence[int]) -
     return table[classes]
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in shape)
+def _beside(like: Path, path: Path) -> Path:
+    """The path, if writing it does not destroy the image that it is made from."""
+    if path.resolve() == like.resolve():
+        raise InputFault(f"{path}: is the image itself; choose another folder for the results")
+    return path

@@ -52,7 +52,9 @@ def key_of(*numbers: int) -> int:
     >>> key_of(0, 1) != key_of(1, 0)
     True
     """
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    # The count goes in too: SeedSequence takes (5, 0) and (5, 0, 0) for the same entropy.
+    state = np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
 
 
 def draw(share: Share, seed: int, step: int, rank: int = 0, ranks: int = 1) -> Slices:

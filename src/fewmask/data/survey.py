@@ -8,6 +8,7 @@ import numpy as np
 from fewmask.data.case import Case, Cohort
 from fewmask.data.orientation import canonical
 from fewmask.data.raster import Raster, read_case
+from fewmask.data.sampling import sampled
 from fewmask.errors import InputFault
 
 LOW, HIGH = 0.5, 99.5
@@ -45,10 +46,8 @@ def look_at(case: Case) -> Look:
 
 
 def percentiles(raster: Raster) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Each channel's `LOW` and `HIGH` percentile, over about 100,000 evenly spaced pixels."""
-    pixels = raster.array.reshape(raster.array.shape[0], -1)
-    pixels = pixels[:, :: max(1, pixels.shape[1] // 100_000)]
-    low, high = np.percentile(pixels, (LOW, HIGH), axis=1)
+    """Each channel's `LOW` and `HIGH` percentile, over up to 100,000 pixels from all over the image."""
+    low, high = np.percentile(sampled(raster.array), (LOW, HIGH), axis=1)
     return tuple(float(value) for value in low), tuple(float(value) for value in high)
 
 

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fewmask.data.case import Case
-from fewmask.data.geometry import Raster
+from fewmask.data.geometry import Raster, laid_on, misfit
 from fewmask.data.orientation import canonical
 from fewmask.data.raster import read_case, read_label_values
 from fewmask.data.survey import HIGH, LOW
 from fewmask.errors import InputFault
 from fewmask.evaluation.run_record import CaseFiles, Sample
+from fewmask.evaluation.truth import holds_class_numbers
 
 LONGEST_SIDE = 320
 """Pixels: a picture in a page is there to judge a contour by, not to diagnose from."""
@@ -79,11 +80,11 @@ def draw_case(wanted: Wanted) -> CasePicture | None:
     try:
         original = read_case(Case(wanted.files.case, wanted.files.images))
         image = canonical(original)
-        values = _mask(wanted.files.truth, image)
+        values = _mask(wanted.files.truth, original)
     except InputFault:
         return None
     truth = [values == label for label in wanted.labels]
-    predictions = [_prediction(path, image, wanted.labels) for path in wanted.predictions]
+    predictions = [_prediction(path, original, wanted.labels) for path in wanted.predictions]
     plane = _largest(wanted.slice_axis, truth, predictions) if image.dimensions == 3 else None
     shown = _upright(image.array, plane)
     tall, wide = _spacing(image.spacing, plane)
@@ -105,14 +106,12 @@ def draw_case(wanted: Wanted) -> CasePicture | None:
 
 
 def _mask(path: Path, image: Raster) -> NDArray[Any]:
-    """The label values of a mask on the grid of the image as it is shown. Raises InputFault for another size."""
-    raster = canonical(read_label_values(path))
-    values = raster.array[0]
-    if image.dimensions == 2 and values.ndim == 3 and values.shape[2] == 1:
-        values = values[:, :, 0].T
-    if values.shape != image.shape:
-        raise InputFault(f"{path}: another size than its image; segment the original image")
-    return values
+    """The label values of a mask on the grid of its image as it is shown. Raises InputFault where it does not fit."""
+    mask = laid_on(read_label_values(path), image)
+    reason = misfit(mask, image)
+    if reason is not None:
+        raise InputFault(f"{path}: {reason}")
+    return canonical(replace(mask, affine=image.affine)).array[0]
 
 
 def _prediction(path: Path | None, image: Raster, labels: Sequence[int]) -> list[NDArray[np.bool_]] | None:
@@ -122,6 +121,8 @@ def _prediction(path: Path | None, image: Raster, labels: Sequence[int]) -> list
         values = _mask(path, image)
     except InputFault:
         return None
+    if holds_class_numbers(path.parent):
+        return [values == number for number in range(1, len(labels) + 1)]
     if len(labels) == 1 and not (values == labels[0]).any():
         # A single class may be written as 1 where the truth has 255, or the reverse; `evaluate` takes both.
         return [values != 0]

@@ -12,6 +12,7 @@ from fewmask.data.split import SAME_PATIENT
 from fewmask.evaluation.run_record import RunRecord, Scores
 from fewmask.evaluation.summary import Statistic
 from fewmask.metrics.interval import Interval, bootstrap_interval
+from fewmask.recipe import Recipe
 
 Role = Literal["floor", "method", "ceiling", "other"]
 Tone = Literal["plain", "good", "doubt", "bad"]
@@ -20,6 +21,9 @@ ORDER: tuple[Role, ...] = ("floor", "method", "ceiling", "other")
 """How runs stand beside each other in tables and pictures."""
 
 ORACLE, FEW_SHOT = "ORACLE", "few-shot"
+
+SUPERVISED = "supervised"
+"""The `kind` of the method that floors and ceilings are trained by."""
 
 FLOOR = "a segmenter that learnt the source alone"
 
@@ -57,11 +61,11 @@ class Paired:
 def role_of(record: RunRecord, first: RunRecord) -> Role:
     """What a run is beside the first one.
 
-    The floor is `supervised` on the first run's source alone, the ceiling `supervised` on its target's masks.
+    The floor is a supervised training on the first run's source alone, the ceiling one on its target's masks.
     """
     if record.folder.resolve() == first.folder.resolve():
         return "method"
-    if record.recipe.name != "supervised":
+    if not _supervised_alone(record.recipe):
         return "other"
     labelled, wanted = _labelled(record), first.recipe.cohorts
     # Where source and target are two channels of one folder, only the channel tells them apart.
@@ -74,6 +78,12 @@ def role_of(record: RunRecord, first: RunRecord) -> Role:
     if floor != ceiling and learnt == ceiling:
         return "ceiling"
     return "other"
+
+
+def _supervised_alone(recipe: Recipe) -> bool:
+    """Whether a run is a single training on masks, of fresh networks and without a target."""
+    fresh = recipe.start_from is None and recipe.cohorts.target is None
+    return fresh and len(recipe.stages) == 1 and recipe.stages[0].method.kind == SUPERVISED
 
 
 def _labelled(record: RunRecord) -> set[tuple[Path, str | None]]:
@@ -91,9 +101,15 @@ def flags(record: RunRecord) -> tuple[str, ...]:
     remarks = [remark for split in record.splits.values() for remark in split.remarks]
     if any(SAME_PATIENT in remark for remark in remarks):
         found.append(SAME_PATIENT)
-    if any(FEW_SHOT in remark for remark in remarks):
+    if _few_shot(record.recipe) or any(FEW_SHOT in remark for remark in remarks):
         found.append(FEW_SHOT)
     return tuple(found)
+
+
+def _few_shot(recipe: Recipe) -> bool:
+    """Whether a run was given a labelled cohort beside its source or its target."""
+    cohorts = recipe.cohorts
+    return cohorts.masks is not None and not (cohorts.source is None and cohorts.target is None)
 
 
 def case_dice(scores: Scores) -> dict[str, float | None]:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fewmask.config import to_mapping
 from fewmask.console import Progress, silent
 from fewmask.data import raster
 from fewmask.data.case import Case, Cohort
-from fewmask.data.geometry import Raster
+from fewmask.data.geometry import Raster, laid_on, on_one_grid, size_text
 from fewmask.errors import InputFault
 from fewmask.evaluation.summary import (
     CaseScores,
@@ -23,14 +22,18 @@ from fewmask.evaluation.summary import (
     summarise_class,
     summarise_overall,
 )
-from fewmask.evaluation.truth import binary_values, pair, with_classes
+from fewmask.evaluation.truth import (
+    binary_values,
+    class_numbers,
+    class_values,
+    holds_class_numbers,
+    pair,
+    with_classes,
+)
 from fewmask.files import replaced, write_json
 from fewmask.metrics.score import METRICS, ClassScore, score_case
 
 COLUMNS = ("case", "patient", "class", *METRICS, "voxels_truth", "voxels_predicted", "status", "unit")
-
-AFFINE_TOLERANCE = 1e-3
-"""NIfTI files store their geometry in 32 bits, so equal ones may differ by rounding."""
 
 
 def evaluate(
@@ -44,8 +47,8 @@ def evaluate(
     """Score every case that has a mask, and write `scores.csv` and `summary.json` into `out`.
 
     `truth` is a dataset folder, its labelsTs or labelsTr, or any folder of masks. `nsd_tolerance` is in the
-    unit of the distances (mm, or px for pictures). One case is in memory at a time. Nothing is written on a
-    fault.
+    unit of the distances (mm, or px for pictures). Predictions hold class numbers 0..K-1 where `segment` left its
+    list beside them, else the truth's own values. One case is in memory at a time. Nothing is written on a fault.
     Raises InputFault for a missing prediction, another size or geometry, or a value that is no class.
     """
     if not (math.isfinite(nsd_tolerance) and nsd_tolerance >= 0):
@@ -55,10 +58,11 @@ def evaluate(
     if len(cohort.classes) < 2:
         raise InputFault(f"{truth}: its dataset.json names no foreground class; add one under labels")
     rows: list[CaseScores] = []
+    numbered = holds_class_numbers(predictions)
     remapped = 0
     with progress("scoring", len(pairing.cases)) as done:
         for case, path in zip(pairing.cases, pairing.predictions, strict=True):
-            scored, was_remapped = _score(case, path, cohort, nsd_tolerance)
+            scored, was_remapped = _score(case, path, cohort, numbered, nsd_tolerance)
             rows.append(scored)
             remapped += was_remapped
             done()
@@ -71,15 +75,21 @@ def evaluate(
     return summary
 
 
-def _score(case: Case, path: Path, cohort: Cohort, nsd_tolerance: float) -> tuple[CaseScores, bool]:
+def _score(
+    case: Case, path: Path, cohort: Cohort, numbered: bool, nsd_tolerance: float
+) -> tuple[CaseScores, bool]:
     """The scores of one case, and whether its prediction was written as 0/255 where the truth is 0/1."""
     assert case.mask is not None  # `pair` keeps only cases with a mask
-    truth, predicted = _alike(raster.read_label_values(case.mask), raster.read_label_values(path))
+    truth, predicted = raster.read_label_values(case.mask), raster.read_label_values(path)
+    truth, predicted = laid_on(truth, predicted), laid_on(predicted, truth)
     _check_geometry(truth, predicted, path)
     truth_classes = raster.classes_of(truth.array[0], cohort, str(case.mask))
-    remapped = binary_values(predicted.array[0], cohort)
-    values = predicted.array[0] if remapped is None else remapped
-    predicted_classes = _predicted_classes(values, cohort, path)
+    values = predicted.array[0]
+    remapped = None if numbered else binary_values(values, cohort)
+    if numbered:
+        predicted_classes = class_numbers(values, cohort, path)
+    else:
+        predicted_classes = class_values(values if remapped is None else remapped, cohort, path)
     scores = score_case(
         truth_classes, predicted_classes, len(cohort.classes), truth.spacing, nsd_tolerance=nsd_tolerance
     )
@@ -87,47 +97,16 @@ def _score(case: Case, path: Path, cohort: Cohort, nsd_tolerance: float) -> tupl
     return row, remapped is not None
 
 
-def _alike(truth: Raster, predicted: Raster) -> tuple[Raster, Raster]:
-    """Both as pictures where one is a picture and the other a flat NIfTI file of it."""
-    if truth.dimensions == predicted.dimensions:
-        return truth, predicted
-    return _as_picture(truth), _as_picture(predicted)
-
-
-def _as_picture(image: Raster) -> Raster:
-    """A flat volume (x, y, 1) as (rows, columns); anything else as it is."""
-    if image.dimensions != 3 or image.shape[2] != 1:
-        return image
-    return Raster(image.array[..., 0].transpose(0, 2, 1), image.spacing[1::-1], image.unit)
-
-
 def _check_geometry(truth: Raster, predicted: Raster, path: Path) -> None:
     """Refuse a prediction on another grid: its scores would be about the grid, not the structure."""
-    if truth.array.shape != predicted.array.shape:
-        sizes = ["x".join(str(side) for side in image.array.shape[1:]) for image in (predicted, truth)]
+    if truth.shape != predicted.shape:
+        sizes = [size_text(image.shape) for image in (predicted, truth)]
         raise InputFault(f"{path}: size {sizes[0]}, but its truth has {sizes[1]}; segment the original image")
-    if truth.affine is None or predicted.affine is None:
-        return
-    apart = float(np.abs(np.asarray(truth.affine) - np.asarray(predicted.affine)).max())
-    if not apart <= AFFINE_TOLERANCE:
+    if not on_one_grid(truth, predicted):
         raise InputFault(
-            f"{path}: its position or spacing differs from the truth's (affine by {apart:.3g}); "
+            f"{path}: its position or spacing differs from the truth's (affines differ); "
             "resample it to the truth's grid"
         )
-
-
-def _predicted_classes(values: NDArray[Any], cohort: Cohort, path: Path) -> NDArray[np.uint8]:
-    found = set(np.unique(values).tolist())
-    unknown = sorted(found - {*cohort.label_values, cohort.ignored_value})
-    if unknown and found <= set(range(len(cohort.classes))):
-        # `segment` writes class numbers, whatever values the truth's files use for the classes.
-        return values.astype(np.uint8)
-    if unknown:
-        known = ", ".join(str(value) for value in cohort.label_values)
-        raise InputFault(
-            f"{path}: value {unknown[0]} is no class of the truth ({known}); write the truth's values"
-        )
-    return raster.classes_of(values, cohort, str(path))
 
 
 def _summarise(

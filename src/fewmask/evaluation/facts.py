@@ -12,7 +12,8 @@ from fewmask.evaluation.run_record import Choice, RunRecord
 
 _FLAG_WORDS = {
     ORACLE: "This checkpoint was chosen with masks that the method must not see; the score is an upper bound.",
-    FEW_SHOT: "This run was given a few masks of the target.",
+    FEW_SHOT: "This run learnt masks beyond those of its source, as of a few patients of the target; "
+    "compare it with runs that did so too.",
 }
 _SAME_PATIENT_WORDS = "Images of one patient are in training and in the test; the score flatters."
 
@@ -89,9 +90,8 @@ def chosen_of(record: RunRecord, names: Names) -> tuple[Chosen, ...]:
 
 def target_unopened(record: RunRecord) -> bool:
     """Whether the run adapted to a target without a single mask of it."""
-    target = record.recipe.cohorts.target
     told = {ORACLE, FEW_SHOT} & set(flags(record))
-    return target is not None and target != record.recipe.cohorts.masks and not told
+    return record.recipe.cohorts.target is not None and not told
 
 
 def divisions_of(record: RunRecord, rosters: Mapping[Path, Roster], names: Names) -> tuple[Division, ...]:

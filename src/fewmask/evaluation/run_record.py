@@ -13,6 +13,7 @@ from fewmask.config import from_mapping
 from fewmask.data.preparation import Preparation
 from fewmask.data.split import Split, read_splits
 from fewmask.errors import InputFault
+from fewmask.evaluation.segment import MANIFEST
 from fewmask.evaluation.summary import ClassSummary, MetricStatistics, StatusCounts, Summary
 from fewmask.metrics.score import METRICS
 from fewmask.recipe import Recipe
@@ -20,7 +21,7 @@ from fewmask.training.checkpoint import CHOSEN, read_checkpoint
 from fewmask.training.material import class_names, kept_preparations
 from fewmask.training.run import Run
 
-PREDICTIONS, MANIFEST = "predictions", "predictions.json"
+PREDICTIONS = "predictions"
 
 _SAMPLE = re.compile(r"(?P<stage>.+)_(?P<name>[^_]+)_(?P<step>\d+)\.png")
 _TRANSLATED = "target"

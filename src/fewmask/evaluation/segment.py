@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from fewmask.data.preparation import (
     slices_of,
 )
 from fewmask.data.raster import read_case, write_classes, write_probabilities
+from fewmask.errors import InputFault
 from fewmask.evaluation.trained import Trained, Which, load_trained, probabilities_of
 from fewmask.files import write_json
 
@@ -56,29 +56,35 @@ def segment(
     """
     trained = load_trained(run, which, device)
     cases = cases_to_segment(images, trained, channel)
+    if out.resolve() in {path.resolve().parent for case in cases for path in case.images}:
+        raise InputFault(f"{out}: holds the images themselves; choose another --out")
+    # Masks of an earlier run must not stand under this run's name if it is stopped half way.
+    _write_manifest(trained, out, [])
     masks: list[Path] = []
-    entries: list[dict[str, Any]] = []
     with progress("segmenting", len(cases)) as done:
         for case in cases:
-            probabilities = segment_case(trained, case)
-            classes = len(probabilities)
-            masks.append(
-                write_classes(
-                    probabilities.argmax(0).astype(np.uint8), case.images[0], out, case.name, range(classes)
-                )
-            )
-            if with_probabilities:
-                write_probabilities(probabilities, case.images[0], out, case.name)
-            entries.append(
-                {
-                    "case": case.name,
-                    "images": [str(path.resolve()) for path in case.images],
-                    "mask": masks[-1].name,
-                }
-            )
+            masks.append(_write(trained, case, out, with_probabilities))
             done()
-    write_json(out / MANIFEST, {"checkpoint": {"step": trained.step, "rule": trained.rule}, "cases": entries})
+    _write_manifest(trained, out, list(zip(cases, masks, strict=True)))
     return Segmented(out, tuple(masks))
+
+
+def _write_manifest(trained: Trained, out: Path, written: list[tuple[Case, Path]]) -> None:
+    entries = [
+        {"case": case.name, "images": [str(path.resolve()) for path in case.images], "mask": mask.name}
+        for case, mask in written
+    ]
+    write_json(out / MANIFEST, {"checkpoint": {"step": trained.step, "rule": trained.rule}, "cases": entries})
+
+
+def _write(trained: Trained, case: Case, out: Path, with_probabilities: bool) -> Path:
+    numbers = range(len(trained.method.task.classes))
+    if not with_probabilities:
+        classes = on_own_grid(trained, case, lambda own: own.argmax(1, keepdim=True).to(torch.uint8))[0]
+        return write_classes(classes, case.images[0], out, case.name, numbers)
+    probabilities = on_own_grid(trained, case, lambda own: own)
+    write_probabilities(probabilities, case.images[0], out, case.name)
+    return write_classes(probabilities.argmax(0).astype(np.uint8), case.images[0], out, case.name, numbers)
 
 
 def cases_to_segment(images: Path, trained: Trained, channel: str | None) -> tuple[Case, ...]:
@@ -92,17 +98,12 @@ def cases_to_segment(images: Path, trained: Trained, channel: str | None) -> tup
     return cohort.part("test") or cohort.cases
 
 
-def segment_case(trained: Trained, case: Case) -> np.ndarray:
-    """Class probabilities (K, *spatial) on the image's own grid and axes, float32.
+def on_own_grid(trained: Trained, case: Case, keep: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """What `keep` makes of a case's class probabilities (N, K, H, W) on its own grid: (K or 1, *spatial), own axes.
 
     The probabilities are brought back to the original grid, and only then is a class chosen: masks that are
-    enlarged have stairs at their rims.
+    enlarged have stairs at their rims. A few slices are held at a time.
     """
-    return on_own_grid(trained, case, lambda prepared: probabilities_of(trained, prepared))
-
-
-def on_own_grid(trained: Trained, case: Case, predict: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-    """Apply a function of prepared images (N, C, S, S) -> (N, K, S, S) to a case, on the case's own grid."""
     original = read_case(case)
     turned = canonical(original)
     place = placement(turned, trained.preparation)
@@ -111,6 +112,7 @@ def on_own_grid(trained: Trained, case: Case, predict: Callable[[torch.Tensor], 
     for start in range(0, len(slices), SLICES_AT_ONCE):
         prepared = place_images(slices[start : start + SLICES_AT_ONCE], place, trained.preparation.size)
         # Training read the slices from a float16 store; the same rounding here keeps both paths equal.
-        parts.append(replace_in_original(predict(prepared.half().float()), place))
+        probabilities = probabilities_of(trained, prepared.half().float())
+        parts.append(keep(replace_in_original(probabilities, place)))
     volume = assembled(torch.cat(parts).numpy(), trained.preparation)
     return as_it_lay(volume, original)

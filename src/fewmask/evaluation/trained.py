@@ -45,13 +45,12 @@ def load_trained(folder: Path, which: Which = "chosen", device: str = "auto") ->
     role = next(role for role in ("target", "masks", "source") if role in preparations)
     stage = recipe.stages[-1]
     task = Task(preparations[role].channels, class_names(run), recipe.size)
-    method = build_method(recipe, stage, task, run)
+    method = build_method(recipe, stage, task, None)
     checkpoints = Checkpoints(run.stage_folder(recipe, stage.name), stage.name)
     origin = load_networks(method, checkpoints.chosen if which == "chosen" else checkpoints.latest)
     fabric = make_fabric(device, 1, recipe.precision)
     method.to(fabric.device).eval()
-    rule = origin.get("rule", "the latest step")
-    return Trained(run, recipe, method, preparations[role], origin["step"], rule, fabric)
+    return Trained(run, recipe, method, preparations[role], origin.step, origin.rule, fabric)
 
 
 @torch.no_grad()

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from fewmask.data import layouts, raster
 from fewmask.data.case import Case, Cohort
+from fewmask.data.labels import labels_of_values
 from fewmask.data.listing import MASK_FOLDERS
 from fewmask.data.plain import is_pair
 from fewmask.errors import InputFault
+from fewmask.evaluation.segment import MANIFEST
 from fewmask.shapes import IGNORED
-
-"""Called with how many steps are done, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,14 @@ def _belongs_to_a_dataset(folder: Path) -> bool:
     """Whether the folder above knows the classes or the patients of this folder of masks."""
     if folder.name in ("labelsTr", "labelsTs"):
         return (folder.parent / "dataset.json").is_file()
-    return folder.name in MASK_FOLDERS and (folder.parent / "cases.csv").is_file()
+    tables = ("cases.csv", "dataset.json")
+    return folder.name in MASK_FOLDERS and any((folder.parent / table).is_file() for table in tables)
 
 
 def with_classes(cohort: Cohort) -> Cohort:
     """The cohort with its classes named by the values in its masks, where no dataset.json names them.
 
-    Reads every mask once. Masks of 0 and 255 alone hold one structure; beside other values, 255 is ignored.
+    Reads every mask once, and names the classes as a training on these masks would.
     """
     if cohort.classes:
         return cohort
@@ -105,26 +106,47 @@ def with_classes(cohort: Cohort) -> Cohort:
     for case in cohort.cases:
         if case.mask is not None:
             values |= set(np.unique(raster.read_label_values(case.mask).array).tolist())
-    remarks = [
-        *cohort.remarks,
-        f"classes are the values that occur in {cohort.root.name}; each case counts as a patient",
-    ]
-    if values <= {0, IGNORED} and IGNORED in values:
-        remarks.append("masks of 0 and 255: 255 was read as the structure")
-        return replace(
-            cohort,
-            classes=("background", "foreground"),
-            label_values=(0, IGNORED),
-            ignored_value=-1,
-            remarks=tuple(remarks),
-        )
-    foreground = sorted(values - {0, IGNORED})
-    if not foreground:
+    labels, told = labels_of_values(values)
+    if len(labels.classes) < 2:
         raise InputFault(
             f"{cohort.root}: every mask is empty; give the dataset folder, which names the classes"
         )
-    names = ("background", *(str(value) for value in foreground))
-    return replace(cohort, classes=names, label_values=(0, *foreground), remarks=tuple(remarks))
+    found = f"classes are the values that occur in {cohort.root.name}; each case counts as a patient"
+    return replace(
+        cohort,
+        classes=labels.classes,
+        label_values=labels.values,
+        ignored_value=labels.ignored_value,
+        remarks=(*cohort.remarks, found, *told),
+    )
+
+
+def holds_class_numbers(predictions: Path) -> bool:
+    """Whether the masks of a folder hold class numbers 0..K-1, as `segment` writes them, and not the truth's values."""
+    return (predictions / MANIFEST).is_file()
+
+
+def class_numbers(values: NDArray[np.generic], cohort: Cohort, path: Path) -> NDArray[np.uint8]:
+    """The classes of a prediction that holds class numbers. Raises InputFault for a number that no class has."""
+    highest = len(cohort.classes) - 1
+    strange = np.setdiff1d(values, np.arange(highest + 1))
+    if strange.size:
+        raise InputFault(
+            f"{path}: value {strange[0]} is no class number of the truth (0 to {highest}); segment again, or remove "
+            f"{MANIFEST} if the masks hold the truth's own values"
+        )
+    return values.astype(np.uint8)
+
+
+def class_values(values: NDArray[np.generic], cohort: Cohort, path: Path) -> NDArray[np.uint8]:
+    """The classes of a prediction that holds the truth's values. Raises InputFault for a value that no class has."""
+    unknown = np.setdiff1d(values, [*cohort.label_values, cohort.ignored_value])
+    if unknown.size:
+        known = ", ".join(str(value) for value in cohort.label_values)
+        raise InputFault(
+            f"{path}: value {unknown[0]} is no class of the truth ({known}); write the truth's values"
+        )
+    return raster.classes_of(values, cohort, str(path))
 
 
 def binary_values(values: NDArray[np.generic], cohort: Cohort) -> NDArray[np.generic] | None:

@@ -7,7 +7,7 @@ everything. Methods that attend (AGGAN, MSL) are other parts and weights of this
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from fewmask.losses.turn import Ramp, Weights
 from fewmask.methods.base import Adam, Method, Move, Player, Schedule
 from fewmask.networks.critic import PatchCritic
 from fewmask.networks.translator import ResNetTranslator
+from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Task
 
 
@@ -55,6 +56,8 @@ class Everywhere(nn.Module):
 @dataclass(frozen=True)
 class AttentionCycleGANConfig:
     """Options of `AttentionCycleGAN`."""
+
+    reads: ClassVar[Reads] = "adaptation"
 
     kind: Literal["attention_cyclegan"] = "attention_cyclegan"
     translator_width: int = 64
@@ -98,8 +101,6 @@ class AttendedTranslator(nn.Module):
 
 class AttentionCycleGAN(Method):
     """Two attended translators and two critics around a frozen segmenter of the source."""
-
-    reads = "adaptation"
 
     def __init__(self, config: AttentionCycleGANConfig, task: Task, segmenter: nn.Module) -> None:
         super().__init__(task)

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -71,9 +71,6 @@ class Method(nn.Module, ABC):
     Everything that must survive a restart is in `state_dict` (networks, replay buffers) or in a player's
     optimiser; randomness is drawn from torch's global generator, which the loop seeds anew at every step.
     """
-
-    reads: ClassVar[Literal["labelled", "adaptation"]]
-    """The kind of batch that `training_step` takes."""
 
     players: tuple[Player, ...]
 

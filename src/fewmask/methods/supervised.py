@@ -5,7 +5,7 @@ Ronneberger et al. 2015. Differs: batch norm, padded convolutions, Dice beside t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from fewmask.losses.segmentation import cross_entropy, soft_dice
 from fewmask.losses.turn import Ramp, Weights
 from fewmask.methods.base import Adam, Method, Move, Player, Schedule
 from fewmask.networks.unet import UNet, UNetConfig
+from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Task
 
 
@@ -29,6 +30,8 @@ class SupervisedWeights(Weights):
 class SupervisedConfig:
     """Options of `Supervised`."""
 
+    reads: ClassVar[Reads] = "labelled"
+
     kind: Literal["supervised"] = "supervised"
     network: UNetConfig = UNetConfig()
     weights: SupervisedWeights = SupervisedWeights()
@@ -41,8 +44,6 @@ class SupervisedConfig:
 
 class Supervised(Method):
     """One network, one player."""
-
-    reads = "labelled"
 
     def __init__(self, config: SupervisedConfig, task: Task) -> None:
         super().__init__(task)

@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fewmask.data.replay import Replay
 from fewmask.errors import InputFault, RunFailed
 from fewmask.files import replaced
 from fewmask.methods.base import Method
+from fewmask.ranks import rank_count, sum_over_ranks
 
 FORMAT = "fewmask checkpoint 1"
 
@@ -53,14 +55,19 @@ class Checkpoints:
         """The checkpoint that segments."""
         return self.folder / CHOSEN
 
-    def save_latest(self, method: Method, position: Position) -> None:
+    def save_latest(self, method: Method, position: Position, barrier: Callable[[], None]) -> None:
         """Write all that is needed to go on: networks, optimisers, replay buffers, the place in the training.
 
-        Networks and optimisers are equal in all processes and the first writes them; replay buffers differ.
+        Called in every process. Replay buffers differ between processes and each writes its own, before the first
+        writes what is equal in all and names them; a kill at any moment leaves a checkpoint that is whole.
         """
         aside = _replay_keys(method)
         state = method.state_dict()
-        self._save_replay(method, {key: state[key] for key in aside}, position.step)
+        if aside and self._replay_changed(method):
+            self._replay_step = position.step
+            replay = {"format": FORMAT, "replay": {key: state[key] for key in aside}}
+            _save(self._replay_file(self._replay_step), replay)
+            barrier()
         if self.rank > 0:
             return
         _save(
@@ -74,11 +81,9 @@ class Checkpoints:
                 "method": {key: value for key, value in state.items() if key not in aside},
                 "optimisers": {player.name: player.optimiser.state_dict() for player in method.players},
                 "replay_step": self._replay_step,
+                "processes": rank_count(),
             },
         )
-
-    def forget_older_replays(self) -> None:
-        """Remove the replay files that no checkpoint needs any more; called once all processes have saved."""
         for stale in self.folder.glob("replay_*.pt"):
             if not stale.name.startswith(f"replay_{self._replay_step}_"):
                 stale.unlink()
@@ -86,13 +91,14 @@ class Checkpoints:
     def _replay_file(self, step: int) -> Path:
         return self.folder / f"replay_{step}_{self.rank}.pt"
 
-    def _save_replay(self, method: Method, state: dict[str, Any], step: int) -> None:
-        changes = sum(module.changes for module in method.modules() if isinstance(module, Replay))
-        if not state or changes == self._replay_changes:
-            return
-        self._replay_step = step
+    def _replay_changed(self, method: Method) -> bool:
+        """Whether the buffer of any process has changed since it was written; the same answer in all of them."""
+        changes = _changes(method)
+        changed = torch.tensor(
+            float(changes != self._replay_changes), device=next(method.parameters()).device
+        )
         self._replay_changes = changes
-        _save(self._replay_file(step), {"format": FORMAT, "replay": state})
+        return bool(sum_over_ranks(changed) > 0)
 
     def save_chosen(self, method: Method, step: int, rule: str, score: float | None) -> None:
         """Write the networks that will segment, with the rule that chose them."""
@@ -102,25 +108,44 @@ class Checkpoints:
         _save(self.chosen, {**content, "method": networks})
 
     def resume(self, method: Method) -> Position:
-        """Put a method where `save_latest` left it. Without a checkpoint it starts at step 0."""
+        """Put a method where `save_latest` left it. Without a checkpoint it starts at step 0.
+
+        Raises InputFault where replay buffers were saved by another number of processes.
+        """
         if not self.latest.exists():
             return Position()
         content = read_checkpoint(self.latest)
         state = dict(content["method"])
         self._replay_step = content["replay_step"]
         if self._replay_step is not None:
+            if content["processes"] != rank_count():
+                raise InputFault(
+                    f"{self.latest}: was written by {content['processes']} processes, each with a replay buffer of "
+                    f"its own; go on with --devices {content['processes']}"
+                )
             state |= read_checkpoint(self._replay_file(self._replay_step))["replay"]
         method.load_state_dict(state)
         for player in method.players:
             player.optimiser.load_state_dict(content["optimisers"][player.name])
-        self._replay_changes = sum(
-            module.changes for module in method.modules() if isinstance(module, Replay)
-        )
+        self._replay_changes = _changes(method)
         return Position(content["step"], content["best_score"], content["best_step"])
 
 
-def load_networks(method: Method, path: Path) -> dict[str, Any]:
-    """Put a checkpoint's networks into a method; returns its other entries (stage, step, rule, score)."""
+@dataclass(frozen=True)
+class Origin:
+    """Where a checkpoint's networks come from: the step, the rule that chose them, and its score if it has one."""
+
+    step: int
+    rule: str
+    score: float | None
+
+
+def _changes(method: Method) -> int:
+    return sum(module.changes for module in method.modules() if isinstance(module, Replay))
+
+
+def load_networks(method: Method, path: Path) -> Origin:
+    """Put a checkpoint's networks into a method. Raises InputFault where they are not the method's."""
     content = read_checkpoint(path)
     try:
         missing, unexpected = method.load_state_dict(content["method"], strict=False)
@@ -132,7 +157,7 @@ def load_networks(method: Method, path: Path) -> dict[str, Any]:
             f"{path}: its networks are not those of the recipe ({(absent or unexpected)[0]} differs); "
             "use the recipe.yaml that lies beside it"
         )
-    return {key: value for key, value in content.items() if key != "method"}
+    return Origin(content["step"], content.get("rule", "the latest step"), content.get("score"))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

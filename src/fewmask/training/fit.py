@@ -19,10 +19,10 @@ from fewmask.data.augment import augment
 from fewmask.data.batch import Adaptation, Batch, Labelled, Unlabelled
 from fewmask.data.store import SliceStore
 from fewmask.data.stream import Share, Slices, key_of, stream
-from fewmask.errors import Interrupted
+from fewmask.errors import Interrupted, RunFailed
 from fewmask.methods.base import Method
 from fewmask.ranks import rank_count, sum_over_ranks
-from fewmask.recipe import Augmentation, Recipe, Stage
+from fewmask.recipe import Recipe, Stage
 from fewmask.training.checkpoint import Checkpoints, Position
 from fewmask.training.journal import Journal
 from fewmask.training.play import play
@@ -31,11 +31,14 @@ from fewmask.training.select import validation_dice
 PICTURES = 8
 """Sample pictures are taken this often in a stage."""
 
+OUT_OF_MEMORY = "a step does not fit into memory; lower --set batch or --set size, or use --small"
+
 
 @dataclass(frozen=True)
 class Validation:
-    """The held-out labelled slices that a checkpoint may be chosen by."""
+    """The held-out labelled slices of a cohort that a checkpoint may be chosen by."""
 
+    cohort: str
     store: SliceStore
     rows: np.ndarray
 
@@ -95,17 +98,22 @@ def fit(fabric: Fabric, method: Method, job: Job, journal: Journal | None, posit
     with listening() as stop:
         for step, drawn in zip(steps, slices, strict=True):
             torch.manual_seed(key_of(job.recipe.seed, job.number, step, fabric.global_rank))
-            batch = batch_of(method, [part.to(fabric.device) for part in drawn], stage.augmentation)
-            turns = play(fabric, method, method.training_step(batch, step / stage.steps), step / stage.steps)
+            batch = batch_of(stage, [part.to(fabric.device) for part in drawn])
+            try:
+                turns = play(
+                    fabric, method, method.training_step(batch, step / stage.steps), step / stage.steps
+                )
+            except (torch.OutOfMemoryError, MemoryError):
+                raise RunFailed(f"stage {stage.name}: {OUT_OF_MEMORY}") from None
             if journal is not None:
                 journal.turns(step + 1, turns)
             keeper.after(step + 1, batch, stop)
 
 
-def batch_of(method: Method, parts: list[Slices], augmentation: Augmentation) -> Batch:
+def batch_of(stage: Stage, parts: list[Slices]) -> Batch:
     """Augment the drawn slices on their device and hand the step exactly what it may see."""
-    grown = [augment(part.images, part.masks, part.keys, augmentation) for part in parts]
-    if method.reads == "adaptation":
+    grown = [augment(part.images, part.masks, part.keys, stage.augmentation) for part in parts]
+    if stage.method.reads == "adaptation":
         (source, masks), (target, _) = grown
         assert masks is not None
         return Adaptation(Labelled(source, masks), Unlabelled(target))
@@ -138,7 +146,7 @@ class _Keeper:
         stopping, due = self._agreed(stop)
         if last or stopping or due:
             self._save()
-        if stopping and not last:
+        if stopping:
             raise Interrupted(stopping)
 
     def _agreed(self, stop: Stop) -> tuple[int, bool]:
@@ -152,10 +160,8 @@ class _Keeper:
         return (stop.signal or signal.SIGTERM) if stopping else 0, bool(due_somewhere)
 
     def _save(self) -> None:
-        self.job.checkpoints.save_latest(self.method, self.position)
+        self.job.checkpoints.save_latest(self.method, self.position, self.fabric.barrier)
         self.fabric.barrier()
-        if self.journal is not None:
-            self.job.checkpoints.forget_older_replays()
         self.saved_at = time.monotonic()
 
     def _validate(self, step: int, validation: Validation) -> None:
@@ -164,7 +170,7 @@ class _Keeper:
             self.journal.write(step, {"validation_dice": score})
             if self.position.best_score is None or score > self.position.best_score:
                 self.position = Position(step, score, step)
-                rule = "the best Dice on the held-out labelled patients"
+                rule = f"the best Dice on the held-out patients of the labelled cohort {validation.cohort}"
                 self.job.checkpoints.save_chosen(self.method, step, rule, score)
         self.fabric.barrier()
 

@@ -1,5 +1,6 @@
 """What a long run will need, from a few timed steps on throwaway networks, before it begins."""
 
+import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from lightning_fabric import Fabric
 from fewmask.data.stream import draw
 from fewmask.errors import InputFault
 from fewmask.methods.base import Method
-from fewmask.training.fit import Job, batch_of
+from fewmask.training.fit import OUT_OF_MEMORY, Job, batch_of
 from fewmask.training.material import GIB
 from fewmask.training.play import play
 
@@ -41,59 +42,64 @@ class Forecast:
 def forecast(fabric: Fabric, build: Callable[[], Method], job: Job) -> Forecast:
     """Time a stage's step and measure its memory; the networks are thrown away, so the run itself is unchanged.
 
-    Raises InputFault, before any work is lost, where memory or disk will not do.
+    Memory is measured with two small batches and drawn out to the full one, so that a batch that cannot fit is refused
+    before it is tried. Raises InputFault, before any work is lost, where memory or disk will not do.
     """
-    small = replace(job, shares=tuple(replace(share, batch=min(2, share.batch)) for share in job.shares))
-    method = build().to(fabric.device).train()
-    before = _memory(fabric)
-    _timed_step(fabric, method, small, 0)
-    two = max(_memory(fabric) - before, 0.0)
+    method = build().train()
     batch = sum(share.batch for share in job.shares)
-    expected = before + two * batch / sum(share.batch for share in small.shares)
+    low, high = (_smaller(job, most) for most in (1, 2))
+    steps = [_timed_step(fabric, method, job_, 0) for job_ in (low, low, high)]
+    sizes = [sum(share.batch for share in job_.shares) for job_ in (low, high)]
+    slope = (steps[2].memory_gib - steps[1].memory_gib) / max(1, sizes[1] - sizes[0])
+    expected = steps[2].memory_gib + max(0.0, slope) * (batch - sizes[1])
     limit = _memory_limit(fabric)
     if expected > limit:
         raise InputFault(
             f"stage {job.stage.name}: a step needs about {expected:.1f} GiB of memory and {limit:.1f} are there; "
             "lower --set batch or --set size, or use --small"
         )
-    _timed_step(fabric, method, job, 1)
-    seconds = min(_timed_step(fabric, method, job, step) for step in (2, 3))
-    state = sum(t.numel() * t.element_size() for t in method.parameters())
-    checkpoint = 2 * (state * 4) / GIB
+    full = [_timed_step(fabric, method, job, step) for step in (1, 2, 3)]
+    checkpoint = 8 * sum(p.numel() * p.element_size() for p in method.parameters()) / GIB
     _require_disk(job.checkpoints.folder, checkpoint)
-    return Forecast(
-        job.stage.name,
-        job.stage.steps,
-        seconds * job.stage.steps / 60,
-        max(expected, _memory(fabric)),
-        checkpoint,
-    )
+    minutes = min(step.seconds for step in full[1:]) * job.stage.steps / 60
+    return Forecast(job.stage.name, job.stage.steps, minutes, full[-1].memory_gib, checkpoint)
 
 
-def _timed_step(fabric: Fabric, method: Method, job: Job, step: int) -> float:
+@dataclass(frozen=True)
+class _Step:
+    seconds: float
+    memory_gib: float
+
+
+def _smaller(job: Job, most: int) -> Job:
+    """The same job with at most so many images a share."""
+    return replace(job, shares=tuple(replace(share, batch=min(most, share.batch)) for share in job.shares))
+
+
+def _timed_step(fabric: Fabric, method: Method, job: Job, step: int) -> _Step:
+    if fabric.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(fabric.device)
     drawn = [draw(share, job.recipe.seed, step).to(fabric.device) for share in job.shares]
     began = time.perf_counter()
     try:
-        play(fabric, method, method.training_step(batch_of(method, drawn, job.stage.augmentation), 0.0), 0.0)
+        play(fabric, method, method.training_step(batch_of(job.stage, drawn), 0.0), 0.0)
     except (torch.OutOfMemoryError, MemoryError):
-        raise InputFault(
-            f"stage {job.stage.name}: a step does not fit into memory; lower --set batch or --set size, or use --small"
-        ) from None
+        raise InputFault(f"stage {job.stage.name}: {OUT_OF_MEMORY}") from None
     if fabric.device.type == "cuda":
         torch.cuda.synchronize(fabric.device)
-    return time.perf_counter() - began
+    return _Step(time.perf_counter() - began, _memory(fabric))
 
 
 def _memory(fabric: Fabric) -> float:
     if fabric.device.type == "cuda":
         return torch.cuda.max_memory_allocated(fabric.device) / GIB
-    return psutil.Process().memory_info().rss / GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
 
 
 def _memory_limit(fabric: Fabric) -> float:
     if fabric.device.type == "cuda":
         return torch.cuda.mem_get_info(fabric.device)[0] / GIB + _memory(fabric)
-    return psutil.virtual_memory().available / GIB + _memory(fabric)
+    return (psutil.virtual_memory().available + psutil.Process().memory_info().rss) / GIB
 
 
 def _require_disk(folder: Path, needed_gib: float) -> None:

@@ -28,7 +28,8 @@ class Journal:
         self.log, self.stage, self.steps, self.every = log, stage, steps, every
         self.samples = folder / "samples"
         self.began, self.start, self.told = time.monotonic(), start, time.monotonic()
-        self._sums: dict[str, float] = {}
+        # Kept on the device until they are written: reading a number waits for the GPU.
+        self._sums: dict[str, torch.Tensor | float] = {}
         self._turns = 0
         forget_after(log, stage, start)
         self.board = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=start)
@@ -56,10 +57,10 @@ class Journal:
         for turn in turns:
             for term, value in turn.terms.items():
                 key = f"{turn.player}/{term}"
-                self._sums[key] = self._sums.get(key, 0.0) + float(value)
+                self._sums[key] = self._sums.get(key, 0.0) + value.detach().double()
         self._turns += 1
         if step % self.every == 0 or step == self.steps:
-            losses = {key: total / self._turns for key, total in self._sums.items()}
+            losses = {key: float(total) / self._turns for key, total in self._sums.items()}
             self._sums, self._turns = {}, 0
             self.write(step, {"losses": losses})
             self._tell(step, losses)

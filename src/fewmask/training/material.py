@@ -12,7 +12,7 @@ from fewmask.console import Progress, silent
 from fewmask.data.case import Case, Cohort
 from fewmask.data.duplicates import group_near_duplicates
 from fewmask.data.layouts import read_cohort
-from fewmask.data.preparation import Preparation, decide, shared_channels, shared_pixel_mm
+from fewmask.data.preparation import Grid, Preparation, decide, shared_grid
 from fewmask.data.split import (
     Split,
     divide_cohort,
@@ -53,6 +53,7 @@ def read_cohorts(recipe: Recipe) -> tuple[dict[str, Cohort], dict[str, int | Non
 
     A target is read without its masks, which are never opened."""
     folders = recipe.cohorts
+    _require_folders(recipe)
     cohorts: dict[str, Cohort] = {}
     if folders.masks is not None:
         cohorts["masks"] = read_cohort(folders.masks)
@@ -68,8 +69,34 @@ def read_cohorts(recipe: Recipe) -> tuple[dict[str, Cohort], dict[str, int | Non
             cohorts["target"] = read_cohort(folders.target, masks=False)
     if not cohorts:
         raise InputFault(f"recipe {recipe.name}: no data; give --masks DIR, or --source DIR --target DIR")
+    for role in ("source", "masks"):
+        if role in cohorts:
+            cohorts[role] = _labelled_only(cohorts[role])
     channels = _channels(recipe, cohorts)
     return {role: cohort.with_channel(channels[role]) for role, cohort in cohorts.items()}, channels
+
+
+def _require_folders(recipe: Recipe) -> None:
+    """Refuse a recipe without the folders that it reads, or with one that it would never look at."""
+    folders = recipe.cohorts
+    adapts = any(stage.method.reads == "adaptation" for stage in recipe.stages)
+    if adapts and (folders.source is None or folders.target is None):
+        raise InputFault(f"recipe {recipe.name}: needs two cohorts; give --source DIR and --target DIR")
+    if not adapts and folders.target is not None:
+        raise InputFault(
+            f"recipe {recipe.name}: learns from masks and would never look at --target; leave it out here, and "
+            "give its images to `fewmask segment`"
+        )
+
+
+def _labelled_only(cohort: Cohort) -> Cohort:
+    """The cohort without the training images that nobody has outlined yet; it says how many there are."""
+    bare = sum(case.mask is None for case in cohort.part("train"))
+    if bare == 0 or bare == len(cohort.part("train")):
+        return cohort
+    kept = tuple(case for case in cohort.cases if case.mask is not None or case.part == "test")
+    remark = f"{bare} of {len(cohort.part('train'))} training images have no mask and are left out"
+    return replace(cohort, cases=kept, remarks=(*cohort.remarks, remark))
 
 
 def _channels(recipe: Recipe, cohorts: Mapping[str, Cohort]) -> dict[str, int | None]:
@@ -110,10 +137,14 @@ def divide(recipe: Recipe, cohorts: Mapping[str, Cohort]) -> dict[str, Split]:
                 cohort.name, recipe.split.unit, recipe.seed, names[0], (), names[1], None, cohort.remarks
             )
             continue
-        groups = None if cohort.patients_known else group_near_duplicates(cohort.part("train"))
+        groups = None if cohort.patients_known else group_near_duplicates(cohort.cases)
         whole = not (one_folder and role == "source")
         split = split_cohort(cohort, recipe.split, recipe.seed, groups, whole)
         splits[role] = replace(split, remarks=(*cohort.remarks, *split.remarks))
+    if len(cohorts) > 1 and "masks" in splits:
+        outlined = len(splits["masks"].train) + len(splits["masks"].validation)
+        few = f"few-shot: {outlined} outlined images of {cohorts['masks'].name} are used beside the other cohort"
+        splits["masks"] = replace(splits["masks"], remarks=(*splits["masks"].remarks, few))
     return splits
 
 
@@ -137,6 +168,11 @@ def assemble(
     """
     cohorts, channels = read_cohorts(recipe)
     classes = shared_classes(cohorts)
+    if recipe.start_from is not None and class_names(Run(recipe.start_from)) != classes:
+        raise InputFault(
+            f"{recipe.start_from}: was trained for other classes "
+            f"({', '.join(class_names(Run(recipe.start_from)))}); start from a run with these labels"
+        )
     splits = divide(recipe, cohorts) if not run.splits.exists() else _kept_splits(run, cohorts)
     cases = {role: training_cases(cohort, splits[role]) for role, cohort in cohorts.items()}
     preparations = kept_preparations(run) or _decided(recipe, cohorts, channels, cases, progress, cache)
@@ -196,14 +232,31 @@ def _decided(
     for role, cohort in cohorts.items():
         with progress(f"looking at {role}", len(cases[role])) as seen:
             looks[role] = survey(cohort, cases[role], seen)
-    groups = list(looks.values())
-    channels, pixel_mm = shared_channels(groups), shared_pixel_mm(groups, recipe.size)
+    grid = shared_grid(list(looks.values()), recipe.size)
+    if recipe.start_from is not None:
+        grid = _grid_of(Run(recipe.start_from), recipe)
     decided = {
-        role: replace(decide(role, group, recipe.size, pixel_mm, channels), channel=chosen[role])
+        role: replace(decide(role, group, cohorts[role].channels, grid), channel=chosen[role])
         for role, group in looks.items()
     }
     _require_disk(cache, sum(stored_bytes(looks[role], decided[role]) for role in looks))
     return decided
+
+
+def _grid_of(earlier: Run, recipe: Recipe) -> Grid:
+    """The grid of the run that this one starts from: its networks know structures at that size, cut that way."""
+    before = kept_preparations(earlier)
+    if before is None:
+        raise InputFault(
+            f"{earlier.folder}: the run to start from was stopped before it trained; finish it first"
+        )
+    first = next(iter(before.values()))
+    if first.size != recipe.size:
+        raise InputFault(
+            f"{earlier.folder}: was trained at size={first.size}, this run has size={recipe.size}; "
+            f"give --set size={first.size}"
+        )
+    return Grid(first.channels, first.size, first.pixel_mm, first.slice_axis)
 
 
 def _require_disk(cache: Path, needed: int) -> None:

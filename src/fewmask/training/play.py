@@ -10,7 +10,7 @@ from torch import nn
 from fewmask.errors import RunFailed
 from fewmask.losses.turn import Turn
 from fewmask.methods.base import Method, Move
-from fewmask.ranks import rank_count
+from fewmask.ranks import rank_count, sum_over_ranks
 
 
 def play(fabric: Fabric, method: Method, moves: Iterator[Move], progress: float) -> list[Turn]:
@@ -26,8 +26,8 @@ def play(fabric: Fabric, method: Method, moves: Iterator[Move], progress: float)
         if move is None:
             return played
         turns = move if isinstance(move, tuple) else (move,)
+        require_finite(turns)
         for number, turn in enumerate(turns, start=1):
-            require_finite(turn)
             backward(fabric, method, turn, keep_graph=number < len(turns))
         for turn in turns:
             if turn.terms:
@@ -58,13 +58,16 @@ def share(parameters: list[nn.Parameter]) -> None:
         parameter.grad = part.view_as(parameter).clone()
 
 
-def require_finite(turn: Turn) -> None:
-    """Stop the run at a loss that is NaN or infinite."""
-    if bool(torch.isfinite(turn.loss)):
+def require_finite(turns: tuple[Turn, ...]) -> None:
+    """Stop the run, in every process, at a loss that is NaN or infinite in any of them."""
+    faults = torch.stack([(~torch.isfinite(turn.loss.detach())).float() for turn in turns])
+    faults = sum_over_ranks(faults)
+    if not bool(faults.any()):
         return
-    guilty = [name for name, value in turn.terms.items() if not bool(torch.isfinite(value))]
-    term = " and ".join(guilty) or "the weighted sum"
+    guilty = turns[int(faults.argmax())]
+    terms = [name for name, value in guilty.terms.items() if not bool(torch.isfinite(value))]
+    term = " and ".join(terms) or "the weighted sum, or a term in another process"
     raise RunFailed(
-        f"turn {turn.player!r}, term {term!r}: the loss is not finite; the last checkpoint is kept. Lower the rate "
-        "(--set optimiser.rate=...), or use --precision 32"
+        f"turn {guilty.player!r}, term {term!r}: the loss is not finite; the last checkpoint is kept. Lower the "
+        "rate (--set optimiser.rate=...), or use --precision 32"
     )

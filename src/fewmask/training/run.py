@@ -92,13 +92,13 @@ class Run:
         Raises InputFault with the difference where the folder belongs to another recipe, or to something else.
         """
         if self.recipe_file.exists():
-            changed = differences(to_mapping(self.recipe()), to_mapping(recipe))
+            changed = differences(_deciding(self.recipe()), _deciding(recipe))
             if changed:
                 raise InputFault(
                     f"{self.folder}: was begun with another recipe ({'; '.join(changed[:4])}); choose another --out"
                 )
             return self._environment_remarks(environment)
-        if any(entry.name != ".lock" for entry in self.folder.iterdir()):
+        if any(entry.name not in (".lock", "environment.json") for entry in self.folder.iterdir()):
             raise InputFault(f"{self.folder}: is not empty and not a run folder; choose another --out")
         write_json(self.folder / "environment.json", environment)
         write_text(self.recipe_file, to_yaml(recipe))
@@ -112,6 +112,16 @@ class Run:
             for key in ("torch", "device", "threads", "processes")
             if before.get(key) != environment[key]
         ]
+
+
+def _deciding(recipe: Recipe) -> dict[str, Any]:
+    """The recipe less what changes no result, so that a run may go on with another value of it."""
+    mapping: dict[str, Any] = to_mapping(recipe)
+    return {
+        key: value
+        for key, value in mapping.items()
+        if key not in ("workers", "checkpoint_minutes", "log_every")
+    }
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[str]:

@@ -1,14 +1,17 @@
 """The verb `train`: open the run folder, assemble the material, and fit one stage after the other."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from fewmask.console import Progress, silent
@@ -45,8 +48,13 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
     if accelerator == "cuda" and devices > torch.cuda.device_count():
         raise InputFault(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs; ask for no more")
     mixed = "bf16-mixed" if precision == "bf16" else "32-true"
+    if devices == 1 and "WORLD_SIZE" not in os.environ:
+        return Fabric(accelerator=accelerator, devices=1, precision=mixed)
+    # Preparing a large cohort may take the first process hours, in which the others wait.
+    strategy = DDPStrategy(timeout=timedelta(days=7))
+    nodes = max(1, int(os.environ.get("WORLD_SIZE", devices)) // devices)
     return Fabric(
-        accelerator=accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto", precision=mixed
+        accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=mixed
     )
 
 
@@ -125,24 +133,24 @@ def _opened(fabric: Fabric, run: Run, recipe: Recipe, cache: Path, progress: Pro
 
 
 def _stage(fabric: Fabric, run: Run, recipe: Recipe, number: int, stage: Stage, material: Material) -> None:
-    folder = run.stage_folder(recipe, stage.name)
-    checkpoints = Checkpoints(folder, stage.name, fabric.global_rank)
+    checkpoints = Checkpoints(run.stage_folder(recipe, stage.name), stage.name, fabric.global_rank)
 
     def build() -> Method:
         torch.manual_seed(key_of(recipe.seed, number))
-        return build_method(recipe, stage, material.task, run)
+        return build_method(recipe, stage, material.task, run).to(fabric.device)
 
     method = build()
-    if recipe.start_from is not None and not checkpoints.latest.exists():
+    # One process decides: another might look while the first is writing already.
+    fresh = bool(fabric.broadcast(not checkpoints.latest.exists()))
+    if recipe.start_from is not None and fresh:
         take_over(method, recipe, stage, checkpoints, fabric)
     position = checkpoints.resume(method)
     if position.step >= stage.steps:
         return
-    shares = shares_of(stage, method, number, material, rank_count())
+    shares = shares_of(stage, number, material, rank_count())
     job = Job(recipe, stage, number, shares, validation_of(stage, material), checkpoints)
     if fabric.is_global_zero:
         _announce(fabric, build, job, position)
-    method.to(fabric.device)
     with ExitStack() as stack:
         journal = None
         if fabric.is_global_zero:
@@ -161,14 +169,18 @@ def _announce(fabric: Fabric, build: Callable[[], Method], job: Job, position: P
         tell(str(forecast(fabric, build, job)))
 
 
-def build_method(recipe: Recipe, stage: Stage, task: Task, run: Run) -> Method:
-    """A stage's method with fresh networks, around the frozen network of the stage that it names."""
+def build_method(recipe: Recipe, stage: Stage, task: Task, run: Run | None) -> Method:
+    """A stage's method with fresh networks, around the frozen network of the stage that it names.
+
+    That network comes from the stage's checkpoint in `run`, or is fresh too where no run is given.
+    """
     segmenter: nn.Module | None = None
     if stage.segmenter is not None:
         earlier = recipe.stage(stage.segmenter)
-        trained = earlier.method.build(task, None)
-        load_networks(trained, Checkpoints(run.stage_folder(recipe, earlier.name), earlier.name).chosen)
-        segmenter = trained.segmenter
+        trained = build_method(recipe, earlier, task, run)
+        if run is not None:
+            load_networks(trained, Checkpoints(run.stage_folder(recipe, earlier.name), earlier.name).chosen)
+        segmenter = trained.get_submodule("segmenter")
     return stage.method.build(task, segmenter)
 
 
@@ -186,30 +198,26 @@ def take_over(method: Method, recipe: Recipe, stage: Stage, checkpoints: Checkpo
     origin = load_networks(method, chosen)
     if fabric.is_global_zero:
         tell(f"{stage.name}: starts from {chosen}")
-        if stage.name != recipe.stages[-1].name:
-            checkpoints.save_chosen(
-                method, origin["step"], f"{origin['rule']} (of an earlier run)", origin["score"]
-            )
-            checkpoints.save_latest(method, Position(stage.steps, origin["score"], origin["step"]))
+    if stage.name == recipe.stages[-1].name:
+        return
+    if fabric.is_global_zero:
+        checkpoints.save_chosen(method, origin.step, f"{origin.rule} (of an earlier run)", origin.score)
+    checkpoints.save_latest(method, Position(stage.steps, origin.score, origin.step), fabric.barrier)
     fabric.barrier()
 
 
-def shares_of(stage: Stage, method: Method, number: int, material: Material, ranks: int) -> tuple[Share, ...]:
-    """The parts of a stage's batch: labelled cohorts side by side, or a source beside a target."""
-    if stage.batch % ranks:
-        raise InputFault(
-            f"stage {stage.name}: a batch of {stage.batch} cannot be divided among {ranks} processes; "
-            "change --set batch"
-        )
-    if method.reads == "adaptation":
-        if not {"source", "target"} <= set(material.stores):
-            raise InputFault(f"stage {stage.name}: needs two cohorts; give --source DIR and --target DIR")
-        parts = {"source": stage.batch, "target": stage.batch}
-    elif len(material.labelled_roles) == 2:
-        of_masks = min(max(round(stage.batch * stage.masks_share), 1), stage.batch - 1)
-        parts = {"source": stage.batch - of_masks, "masks": of_masks}
-    else:
-        parts = {material.labelled_roles[0]: stage.batch}
+def shares_of(stage: Stage, number: int, material: Material, ranks: int) -> tuple[Share, ...]:
+    """The parts of a stage's batch: labelled cohorts side by side, or a source beside a target.
+
+    Raises InputFault where a cohort is missing, or a part is empty or cannot be divided among the processes.
+    """
+    parts = _parts(stage, material)
+    for role, batch in parts.items():
+        if batch < 1 or batch % ranks:
+            raise InputFault(
+                f"stage {stage.name}: {batch} images of {role} a step cannot be divided among {ranks} processes; "
+                f"change --set {stage.name}.batch={len(parts) * ranks} or a multiple of it"
+            )
     return tuple(
         Share(
             material.stores[role],
@@ -222,6 +230,16 @@ def shares_of(stage: Stage, method: Method, number: int, material: Material, ran
     )
 
 
+def _parts(stage: Stage, material: Material) -> dict[str, int]:
+    """How many images of each role a step takes."""
+    if stage.method.reads == "adaptation":
+        return {"source": stage.batch, "target": stage.batch}
+    if len(material.labelled_roles) == 2:
+        of_masks = min(max(round(stage.batch * stage.masks_share), 1), stage.batch - 1)
+        return {"source": stage.batch - of_masks, "masks": of_masks}
+    return {material.labelled_roles[0]: stage.batch}
+
+
 def validation_of(stage: Stage, material: Material) -> Validation | None:
     """The held-out slices that choose this stage's checkpoint, or None where the last one is taken."""
     if stage.choose == "last":
@@ -232,4 +250,4 @@ def validation_of(stage: Stage, material: Material) -> Validation | None:
         raise InputFault(
             f"{material.splits[role].cohort}: nobody is held out for validation; raise --set split.validation"
         )
-    return Validation(material.stores[role], rows)
+    return Validation(material.splits[role].cohort, material.stores[role], rows)
