@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo test test-slow lint install install-dev bench clean
 
 demo: install
-	OMP_NUM_THREADS=2 $(BIN)/fewmask demo --out demo
+	$(BIN)/fewmask demo --out demo
 
 test: lint
 	$(BIN)/pytest -n 2
