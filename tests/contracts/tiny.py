@@ -1,6 +1,6 @@
 """The smallest real inputs: two-hospital stores of 32-pixel slices, and every named recipe narrowed to fit them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from fewmask.data.preparation import Intensity, Preparation
 from fewmask.data.split import Split
 from fewmask.data.store import SliceStore
 from fewmask.methods.kinds import KINDS
-from fewmask.recipe import Recipe, recipe_from_mapping
+from fewmask.recipe import Recipe, Stage, recipe_from_mapping
 from fewmask.recipes.names import RECIPES
 from fewmask.shapes import Task
 from fewmask.training.material import Material
@@ -38,6 +38,8 @@ def tiny_recipe(name: str, steps: int = 3) -> Recipe:
     for stage in mapping["stages"]:
         stage |= {"steps": steps, "batch": 2, "validate_every": 2}
         stage["method"] |= {key: value for key, value in NARROW.items() if key in stage["method"]}
+        if "width" in stage["method"].get("attention", {}):
+            stage["method"]["attention"]["width"] = 4
         if "network" in stage["method"]:
             stage["method"]["network"]["widths"] = [4, 8]
     return recipe_from_mapping(mapping, KINDS, name)
@@ -93,12 +95,12 @@ class Named:
 
 
 def every_stage() -> list[Named]:
-    """Each stage of each named recipe; aliases of one recipe count once."""
-    seen: list[Recipe] = []
+    """Each stage of each named recipe, once: recipes share stages, and names are aliases."""
+    seen: list[Stage] = []
     found: list[Named] = []
     for name, build in RECIPES.items():
-        recipe = replace(build(True))
-        if recipe not in seen:
-            seen.append(recipe)
-            found += [Named(name, number) for number in range(len(recipe.stages))]
+        for number, stage in enumerate(build(True).stages):
+            if stage not in seen:
+                seen.append(stage)
+                found.append(Named(name, number))
     return found

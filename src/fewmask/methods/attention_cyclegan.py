@@ -1,28 +1,46 @@
 """Unpaired translation between two hospitals, then the frozen source segmenter on translated target images.
 
-CycleGAN (Zhu et al. 2017): two translators, two critics, a least-squares game, a cycle and an identity term.
-A translator may be given an attention part, which says where it re-draws the image; CycleGAN has none and re-draws
-everything. Methods that attend (AGGAN, MSL) are other parts and weights of this file.
+CycleGAN (Zhu et al. 2017): two translators, two critics, a least-squares game, a cycle and an identity term. AGGAN
+(Mejjati et al. 2018) gives each translator an attention, which says where it re-draws the image. MSL (Zhang et al.
+2020) ties that attention to classes, and asks that what stood out before the translation stands out after it. They
+are one method with other parts and weights.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from functools import cache
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from fewmask.config import did_you_mean
 from fewmask.data.batch import Adaptation
 from fewmask.data.replay import Replay
 from fewmask.errors import InputFault
 from fewmask.losses.adversarial import fool, tell_apart
+from fewmask.losses.attention import (
+    attended_map,
+    counted_map,
+    source_attention_consistency,
+    target_attention_consistency,
+)
+from fewmask.losses.saliency import ColourSpace, saliency, saliency_consistency
 from fewmask.losses.translation import cycle_consistency, identity
-from fewmask.losses.turn import Ramp, Weights
+from fewmask.losses.turn import Ramp, Turn, Weights
 from fewmask.methods.base import Adam, Method, Move, Player, Schedule
+from fewmask.networks.attended import AttendedTranslator, Translation
+from fewmask.networks.attention import AgganAttention, NoAttention, ResidualAttention
 from fewmask.networks.critic import PatchCritic
 from fewmask.networks.translator import ResNetTranslator
 from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Task
+
+Attention = Annotated[NoAttention | AgganAttention | ResidualAttention, Field(discriminator="kind")]
+
+View = Literal["image", "salient", "attended"]
+"""What a critic is shown: the image, only what stands out in it, or only where it is attended; the rest is grey."""
 
 
 @dataclass(frozen=True)
@@ -32,30 +50,27 @@ class TranslationWeights(Weights):
     adversarial: float | Ramp = 1.0
     cycle: float | Ramp = 10.0
     identity: float | Ramp = 5.0
+    attention_source: float | Ramp = 0.0
+    attention_target: float | Ramp = 0.0
+    saliency_source: float | Ramp = 0.0
+    saliency_target: float | Ramp = 0.0
 
 
 @dataclass(frozen=True)
-class NoAttention:
-    """The translator re-draws the whole image."""
+class Phase:
+    """From the share `start` of the training on, in [0, 1), critics see `view`."""
 
-    kind: Literal["none"] = "none"
-
-    def build(self, channels: int) -> "Everywhere":
-        """The part that attends to every pixel."""
-        return Everywhere()
-
-
-class Everywhere(nn.Module):
-    """Attention that is 1 at every pixel."""
-
-    def forward(self, images: Images) -> Tensor:
-        """(B, 1, H, W) of ones."""
-        return torch.ones_like(images[:, :1])
+    start: float
+    view: View
 
 
 @dataclass(frozen=True)
 class AttentionCycleGANConfig:
-    """Options of `AttentionCycleGAN`."""
+    """Options of `AttentionCycleGAN`.
+
+    `attended` names the classes that may be re-drawn; None is all of them. From the share `attention_frozen` of the
+    training on the attention learns no more (AGGAN). Thresholds are on maps in [0, 1].
+    """
 
     reads: ClassVar[Reads] = "adaptation"
 
@@ -65,7 +80,13 @@ class AttentionCycleGANConfig:
     critic_width: int = 64
     critic_layers: int = 3
     replay: int = 50
-    attention: NoAttention = NoAttention()
+    attention: Attention = NoAttention()
+    attended: tuple[str, ...] | None = None
+    phases: tuple[Phase, ...] = (Phase(0.0, "image"),)
+    attention_frozen: float = 1.0
+    attention_threshold: float = 0.2
+    saliency_threshold: float = 0.7
+    saliency_space: ColourSpace = "lab"
     weights: TranslationWeights = TranslationWeights()
     optimiser: Adam = Adam(rate=2e-4, beta1=0.5, schedule=Schedule("linear", 0.5))
 
@@ -78,42 +99,19 @@ class AttentionCycleGANConfig:
         return AttentionCycleGAN(self, task, segmenter)
 
 
-class Translation(NamedTuple):
-    """A re-drawn image and where it was re-drawn: (B, C, H, W) in [-1, 1], (B, 1, H, W) in [0, 1]."""
-
-    image: Images
-    attention: Tensor
-
-
-class AttendedTranslator(nn.Module):
-    """Re-draws an image where its attention is high and keeps it elsewhere: a * G(x) + (1 - a) * x (MSL, Eq. 4)."""
-
-    def __init__(self, translator: nn.Module, attention: nn.Module) -> None:
-        super().__init__()
-        self.translator = translator
-        self.attention = attention
-
-    def forward(self, images: Images) -> Translation:
-        """The composite, and the attention that made it."""
-        attention = self.attention(images)
-        return Translation(attention * self.translator(images) + (1.0 - attention) * images, attention)
-
-
 class AttentionCycleGAN(Method):
     """Two attended translators and two critics around a frozen segmenter of the source."""
 
     def __init__(self, config: AttentionCycleGANConfig, task: Task, segmenter: nn.Module) -> None:
         super().__init__(task)
+        self.config = config
         self.weights = config.weights
-        self.to_target = self._translator(config)
-        self.to_source = self._translator(config)
+        self.attended = _attended_classes(config.attended, task)
+        self.to_target = _translator(config, task.channels)
+        self.to_source = _translator(config, task.channels)
         self.source_critic = PatchCritic(task.channels, config.critic_width, config.critic_layers)
         self.target_critic = PatchCritic(task.channels, config.critic_width, config.critic_layers)
-        if task.size < self.source_critic.smallest_size:
-            raise InputFault(
-                f"size={task.size}: the critics need images of at least {self.source_critic.smallest_size} pixels; "
-                "raise --set size, or lower --set critic_layers"
-            )
+        _check_size(task, self.source_critic)
         self.replay_source = Replay(config.replay)
         self.replay_target = Replay(config.replay)
         self.segmenter = segmenter.eval().requires_grad_(False)
@@ -124,11 +122,6 @@ class AttentionCycleGAN(Method):
             Player("target_critic", self.target_critic, config.optimiser),
         )
 
-    def _translator(self, config: AttentionCycleGANConfig) -> AttendedTranslator:
-        channels = self.task.channels
-        network = ResNetTranslator(channels, channels, config.translator_width, config.translator_blocks)
-        return AttendedTranslator(network, config.attention.build(channels))
-
     def train(self, mode: bool = True) -> "AttentionCycleGAN":
         """Training mode for the players only: the segmenter stays frozen, its batch norms too."""
         super().train(mode)
@@ -138,35 +131,86 @@ class AttentionCycleGAN(Method):
     def training_step(self, batch: Adaptation, progress: float) -> Iterator[Move]:
         """The translators' turn, then each critic's, on the translations that the translators' turn was judged by."""
         source, target = batch.source.images, batch.target.images
-        as_target, as_source = self.to_target(source), self.to_source(target)
+        learn = progress < self.config.attention_frozen
+        as_target, as_source = self.to_target(source, learn), self.to_source(target, learn)
+
+        @cache
+        def source_again() -> Translation:
+            return self.to_source(as_target.image, learn)
+
+        @cache
+        def target_again() -> Translation:
+            return self.to_target(as_source.image, learn)
+
         yield self.weights.weigh(
             "translators",
             progress,
             adversarial=lambda: (
-                fool(self.target_critic(as_target.image)) + fool(self.source_critic(as_source.image))
+                fool(self.target_critic(self._shown(as_target, progress)))
+                + fool(self.source_critic(self._shown(as_source, progress)))
             ),
             cycle=lambda: (
-                cycle_consistency(source, self.to_source(as_target.image).image)
-                + cycle_consistency(target, self.to_target(as_source.image).image)
+                cycle_consistency(source, source_again().image)
+                + cycle_consistency(target, target_again().image)
             ),
             identity=lambda: (
-                identity(target, self.to_target(target).image)
-                + identity(source, self.to_source(source).image)
+                identity(target, self.to_target(target, learn).image)
+                + identity(source, self.to_source(source, learn).image)
             ),
+            attention_source=lambda: source_attention_consistency(
+                as_target.attention,
+                source_again().attention,
+                attended_map(batch.source.masks, self.attended),
+                counted_map(batch.source.masks),
+            ),
+            attention_target=lambda: target_attention_consistency(
+                as_source.attention, target_again().attention
+            ),
+            saliency_source=lambda: self._saliency_change(source, as_target),
+            saliency_target=lambda: self._saliency_change(target, as_source),
         )
-        yield self.weights.gate(
-            "source_critic",
+        real_source, real_target = (
+            Translation(source, as_target.attention),
+            Translation(target, as_source.attention),
+        )
+        yield self._critic_turn("source_critic", real_source, as_source, progress)
+        yield self._critic_turn("target_critic", real_target, as_target, progress)
+
+    def _critic_turn(self, name: str, real: Translation, fake: Translation, progress: float) -> Turn:
+        """A critic learns to tell a domain's own images from translations, earlier ones among them."""
+        critic, replay = (self.source_critic, self.replay_source)
+        if name == "target_critic":
+            critic, replay = self.target_critic, self.replay_target
+        return self.weights.gate(
+            name,
             progress,
             adversarial=lambda: tell_apart(
-                self.source_critic(source), self.source_critic(self.replay_source(as_source.image))
+                critic(self._shown(real, progress)), critic(self._shown(_replayed(replay, fake), progress))
             ),
         )
-        yield self.weights.gate(
-            "target_critic",
-            progress,
-            adversarial=lambda: tell_apart(
-                self.target_critic(target), self.target_critic(self.replay_target(as_target.image))
-            ),
+
+    def _shown(self, translation: Translation, progress: float) -> Images:
+        """What the critics see of an image in this phase; the map that hides the rest has no gradient."""
+        view = [phase.view for phase in self.config.phases if phase.start <= progress][-1]
+        if view == "image":
+            return translation.image
+        if view == "salient":
+            stands_out = saliency(translation.image.detach(), self.config.saliency_space)
+            return translation.image * (stands_out > self.config.saliency_threshold)
+        return translation.image * self._where(translation)
+
+    def _where(self, translation: Translation) -> Tensor:
+        """1 where the attention exceeds its threshold, else 0, without a gradient."""
+        attention = translation.attention.detach()
+        return (attention > self.config.attention_threshold).to(attention.dtype)
+
+    def _saliency_change(self, images: Images, translation: Translation) -> Tensor:
+        space = self.config.saliency_space
+        return saliency_consistency(
+            saliency(images, space),
+            saliency(translation.image, space),
+            self._where(translation),
+            self.config.saliency_threshold,
         )
 
     def translate(self, images: Images) -> Images:
@@ -180,3 +224,34 @@ class AttentionCycleGAN(Method):
     def validate_segment(self, images: Images) -> Logits:
         """The frozen segmenter on source images."""
         return self.segmenter(images)
+
+
+def _replayed(replay: Replay, translation: Translation) -> Translation:
+    """An earlier translation with the attention that made it, or this one."""
+    pairs = replay(torch.cat(translation, dim=1))
+    return Translation(pairs[:, :-1], pairs[:, -1:])
+
+
+def _translator(config: AttentionCycleGANConfig, channels: int) -> AttendedTranslator:
+    network = ResNetTranslator(channels, channels, config.translator_width, config.translator_blocks)
+    return AttendedTranslator(network, config.attention.build(channels))
+
+
+def _attended_classes(names: tuple[str, ...] | None, task: Task) -> tuple[int, ...]:
+    if names is None:
+        return tuple(range(len(task.classes)))
+    for name in names:
+        if name not in task.classes:
+            raise InputFault(
+                f"attended: the source has no class {name!r}; {did_you_mean(name, task.classes)}. "
+                f"Choose with --set attended=[{task.classes[0]}]"
+            )
+    return tuple(task.classes.index(name) for name in names)
+
+
+def _check_size(task: Task, critic: PatchCritic) -> None:
+    if task.size < critic.smallest_size:
+        raise InputFault(
+            f"size={task.size}: the critics need images of at least {critic.smallest_size} pixels; "
+            "raise --set size, or lower --set critic_layers"
+        )

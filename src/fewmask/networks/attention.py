@@ -20,6 +20,17 @@ DecoderKernels = Literal["true", "literal"]
 
 
 @dataclass(frozen=True)
+class NoAttention:
+    """The translator re-draws the whole image: CycleGAN."""
+
+    kind: Literal["none"] = "none"
+
+    def build(self, channels: int) -> "Everywhere":
+        """The part that attends to every pixel."""
+        return Everywhere()
+
+
+@dataclass(frozen=True)
 class ResidualAttention:
     """Options of `MaskBranch`: MSL's attention as the paper names it. `depth` is the number of max-pools."""
 
@@ -49,6 +60,14 @@ class AgganAttention:
     def build(self, channels: int) -> "AttentionDecoder":
         """A fresh network for images of so many channels."""
         return AttentionDecoder(channels, self.width, self.kernels)
+
+
+class Everywhere(nn.Module):
+    """Attention that is 1 at every pixel, and has nothing to learn."""
+
+    def forward(self, images: Images) -> Tensor:
+        """(B, 1, H, W) of ones."""
+        return torch.ones_like(images[:, :1])
 
 
 class MaskBranch(nn.Module):

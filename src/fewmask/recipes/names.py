@@ -9,4 +9,10 @@ RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "supervised": segmenter.supervised,
     "unet": segmenter.supervised,
     "cyclegan": placenta.cyclegan,
+    "aggan": placenta.aggan,
+    "msl": placenta.msl,
+    "msl_without_attention_consistency": placenta.msl_without_attention_consistency,
+    "msl_without_saliency": placenta.msl_without_saliency,
+    "msl_without_cycle": placenta.msl_without_cycle,
+    "msl_without_attention": placenta.msl_without_attention,
 }

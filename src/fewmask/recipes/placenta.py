@@ -1,7 +1,12 @@
 """The rows of the placenta table (MSL, Table 1): photographs of one hospital have masks, those of another have none."""
 
-from fewmask.methods.attention_cyclegan import AttentionCycleGANConfig
-from fewmask.recipe import Augmentation, Recipe, Stage
+from dataclasses import replace
+
+from fewmask.losses.turn import Ramp
+from fewmask.methods.attention_cyclegan import AttentionCycleGANConfig, Phase, TranslationWeights
+from fewmask.methods.base import Adam, Schedule
+from fewmask.networks.attention import AgganAttention, NoAttention, ResidualAttention
+from fewmask.recipe import Augmentation, Recipe, Stage, without
 from fewmask.recipes.segmenter import SMALL_SIZE, segmenter_stage
 
 FLIPS_ONLY = Augmentation(
@@ -10,14 +15,16 @@ FLIPS_ONLY = Augmentation(
 """The translators see images as they are: a changed brightness would be a change of the domain itself."""
 
 
-def cyclegan(small: bool) -> Recipe:
-    """CycleGAN (Zhu et al. 2017) and the frozen source segmenter, as the baseline of MSL's Table 1.
+ATTENDED = ("background", "ruler")
+"""What differs between the two hospitals of MSL, and must be re-drawn; disc and cord must not."""
 
-    40,000 steps of one image a domain are 200 epochs of the 200 source images that MSL translates.
-    """
-    config = (
-        AttentionCycleGANConfig(translator_width=16, critic_width=32) if small else AttentionCycleGANConfig()
-    )
+
+def _translated(name: str, small: bool, config: AttentionCycleGANConfig, size: int) -> Recipe:
+    """A segmenter on the source, then translators around it. In `small` the same networks are narrow."""
+    if small:
+        config = replace(config, translator_width=16, critic_width=32)
+    if small and not isinstance(config.attention, NoAttention):
+        config = replace(config, attention=replace(config.attention, width=8))
     translators = Stage(
         name="translators",
         method=config,
@@ -28,4 +35,80 @@ def cyclegan(small: bool) -> Recipe:
         choose="last",
     )
     stages = (segmenter_stage(small), translators)
-    return Recipe(name="cyclegan", stages=stages, size=SMALL_SIZE if small else 256)
+    return Recipe(name=name, stages=stages, size=SMALL_SIZE if small else size)
+
+
+def cyclegan(small: bool) -> Recipe:
+    """CycleGAN (Zhu et al. 2017) and the frozen source segmenter, as the baseline of MSL's Table 1.
+
+    40,000 steps of one image a domain are 200 epochs of the 200 source images that MSL translates.
+    """
+    return _translated("cyclegan", small, AttentionCycleGANConfig(), 256)
+
+
+def aggan(small: bool) -> Recipe:
+    """AGGAN (Mejjati et al. 2018): attention without labels; after 30 % critics see only where it is.
+
+    Differs: the critics keep their instance norms after that point, where the released code drops them.
+    """
+    config = AttentionCycleGANConfig(
+        attention=AgganAttention(),
+        phases=(Phase(0.0, "image"), Phase(0.3, "attended")),
+        attention_frozen=0.3,
+        attention_threshold=0.1,
+        weights=TranslationWeights(identity=0.0),
+        optimiser=Adam(rate=1e-4, beta1=0.5, schedule=Schedule("linear", 0.5)),
+    )
+    return _translated("aggan", small, config, 256)
+
+
+def msl(small: bool) -> Recipe:
+    """MSL (Zhang et al. 2020): 20 epochs on full images, 5 on what is salient, the rest on what is attended.
+
+    The paper does not say how many epochs there are; the phases are shares of 100 (20 + 5 + 75).
+    """
+    late = Ramp(peak=1.0, start=0.25, end=0.25)
+    config = AttentionCycleGANConfig(
+        attention=ResidualAttention(),
+        attended=ATTENDED,
+        phases=(Phase(0.0, "image"), Phase(0.2, "salient"), Phase(0.25, "attended")),
+        weights=TranslationWeights(
+            cycle=5.0,
+            identity=0.0,
+            attention_source=2.0,
+            attention_target=4.0,
+            saliency_source=late,
+            saliency_target=late,
+        ),
+    )
+    return _translated("msl", small, config, 512)
+
+
+def msl_without_attention_consistency(small: bool) -> Recipe:
+    """MSL, Table 1, "w/o L_att": the attention is not tied to classes."""
+    return _without_terms("attention_consistency", small, "attention_source", "attention_target")
+
+
+def msl_without_saliency(small: bool) -> Recipe:
+    """MSL, Table 1, "w/o L_sal"."""
+    return _without_terms("saliency", small, "saliency_source", "saliency_target")
+
+
+def msl_without_cycle(small: bool) -> Recipe:
+    """MSL, Table 1, "w/o L_cyc"."""
+    return _without_terms("cycle", small, "cycle")
+
+
+def msl_without_attention(small: bool) -> Recipe:
+    """MSL with the attention itself taken out: the whole image is re-drawn."""
+    recipe = _without_terms("attention", small, "attention_source", "attention_target")
+    segmenter, translators = recipe.stages
+    config = replace(translators.method, attention=NoAttention())
+    return replace(recipe, stages=(segmenter, replace(translators, method=config)))
+
+
+def _without_terms(what: str, small: bool, *terms: str) -> Recipe:
+    recipe = msl(small)
+    for term in terms:
+        recipe = without(recipe, term)
+    return replace(recipe, name=f"msl_without_{what}")
