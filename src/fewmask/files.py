@@ -2,11 +2,16 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from fewmask.errors import InputFault
+
+GIB = 2.0**30
 
 
 @contextmanager
@@ -42,3 +47,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that people read too: indented, in the order given, without NaN."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def require_free(folder: Path, needed: float, what: str, remedy: str) -> None:
+    """Raise InputFault where `what` needs more bytes than are free on the folder's disk. The folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputFault(
+            f"{folder}: {what} need {needed / GIB:.2f} GiB and {free / GIB:.2f} are free; free some, {remedy}"
+        )

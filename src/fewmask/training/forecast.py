@@ -1,11 +1,9 @@
 """What a long run will need, from a few timed steps on throwaway networks, before it begins."""
 
 import resource
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import psutil
 import torch
@@ -13,9 +11,9 @@ from lightning_fabric import Fabric
 
 from fewmask.data.stream import draw
 from fewmask.errors import InputFault
+from fewmask.files import GIB, require_free
 from fewmask.methods.base import Method
 from fewmask.training.fit import OUT_OF_MEMORY, Job, batch_of
-from fewmask.training.material import GIB
 from fewmask.training.play import play
 
 SHORT = 200
@@ -59,10 +57,10 @@ def forecast(fabric: Fabric, build: Callable[[], Method], job: Job) -> Forecast:
             "lower --set batch or --set size, or use --small"
         )
     full = [_timed_step(fabric, method, job, step) for step in (1, 2, 3)]
-    checkpoint = 8 * sum(p.numel() * p.element_size() for p in method.parameters()) / GIB
-    _require_disk(job.checkpoints.folder, checkpoint)
+    checkpoint = 8 * sum(p.numel() * p.element_size() for p in method.parameters())
+    require_free(job.checkpoints.folder, checkpoint, "checkpoints", "or choose another --out")
     minutes = min(step.seconds for step in full[1:]) * job.stage.steps / 60
-    return Forecast(job.stage.name, job.stage.steps, minutes, full[-1].memory_gib, checkpoint)
+    return Forecast(job.stage.name, job.stage.steps, minutes, full[-1].memory_gib, checkpoint / GIB)
 
 
 @dataclass(frozen=True)
@@ -100,13 +98,3 @@ def _memory_limit(fabric: Fabric) -> float:
     if fabric.device.type == "cuda":
         return torch.cuda.mem_get_info(fabric.device)[0] / GIB + _memory(fabric)
     return (psutil.virtual_memory().available + psutil.Process().memory_info().rss) / GIB
-
-
-def _require_disk(folder: Path, needed_gib: float) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free / GIB
-    if needed_gib > free:
-        raise InputFault(
-            f"{folder}: checkpoints need {needed_gib:.2f} GiB and {free:.2f} are free; "
-            "free some, or choose another --out"
-        )

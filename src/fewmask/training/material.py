@@ -1,7 +1,6 @@
 """From a recipe's folders to what a run trains on: splits, preparations, slice stores. All of it lies on disk."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +24,10 @@ from fewmask.data.split import (
 from fewmask.data.store import SliceStore, content_key, load_store, open_store, stored_bytes
 from fewmask.data.survey import Look, survey
 from fewmask.errors import InputFault
-from fewmask.files import write_json
+from fewmask.files import require_free, write_json
 from fewmask.recipe import Recipe
 from fewmask.shapes import Task
 from fewmask.training.run import Run
-
-GIB = 2.0**30
 
 
 @dataclass(frozen=True)
@@ -239,7 +236,8 @@ def _decided(
         role: replace(decide(role, group, cohorts[role].channels, grid), channel=chosen[role])
         for role, group in looks.items()
     }
-    _require_disk(cache, sum(stored_bytes(looks[role], decided[role]) for role in looks))
+    needed = sum(stored_bytes(looks[role], decided[role]) for role in looks)
+    require_free(cache, needed, "prepared slices", "choose another --cache, or lower --set size")
     return decided
 
 
@@ -257,17 +255,6 @@ def _grid_of(earlier: Run, recipe: Recipe) -> Grid:
             f"give --set size={first.size}"
         )
     return Grid(first.channels, first.size, first.pixel_mm, first.slice_axis)
-
-
-def _require_disk(cache: Path, needed: int) -> None:
-    """Refuse a store that would fill the disk. What the cache holds already is not counted in its favour."""
-    cache.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(cache).free
-    if needed > free:
-        raise InputFault(
-            f"{cache}: prepared slices need {needed / GIB:.2f} GiB and {free / GIB:.2f} are free; "
-            "free some, choose another --cache, or lower --set size"
-        )
 
 
 def kept_preparations(run: Run) -> dict[str, Preparation] | None:

@@ -18,6 +18,7 @@ from fewmask.console import Progress, silent
 from fewmask.data.store import cache_root
 from fewmask.data.stream import Share, key_of
 from fewmask.errors import InputFault
+from fewmask.files import GIB
 from fewmask.methods.base import Method
 from fewmask.ranks import rank_count
 from fewmask.recipe import Recipe, Stage
@@ -26,7 +27,7 @@ from fewmask.training.checkpoint import Checkpoints, Position, load_networks
 from fewmask.training.fit import Job, Validation, fit
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
-from fewmask.training.material import GIB, Material, assemble, load_material
+from fewmask.training.material import Material, assemble, load_material
 from fewmask.training.run import Run, environment
 
 
