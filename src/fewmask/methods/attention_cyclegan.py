@@ -107,6 +107,10 @@ class AttentionCycleGAN(Method):
         self.config = config
         self.weights = config.weights
         self.attended = _attended_classes(config.attended, task)
+        if not isinstance(config.attention, NoAttention):
+            chosen = "as chosen" if config.attended else "all; choose with --set attended=[...]"
+            names = ", ".join(task.classes[index] for index in self.attended)
+            self.remarks = (f"classes that may be re-drawn: {names} ({chosen})",)
         self.to_target = _translator(config, task.channels)
         self.to_source = _translator(config, task.channels)
         self.source_critic = PatchCritic(task.channels, config.critic_width, config.critic_layers)
@@ -243,8 +247,8 @@ def _attended_classes(names: tuple[str, ...] | None, task: Task) -> tuple[int, .
     for name in names:
         if name not in task.classes:
             raise InputFault(
-                f"attended: the source has no class {name!r}; {did_you_mean(name, task.classes)}. "
-                f"Choose with --set attended=[{task.classes[0]}]"
+                f"attended: the source has no class {name!r}; {did_you_mean(name, task.classes)} "
+                f"(--set attended=[{task.classes[0]}])"
             )
     return tuple(task.classes.index(name) for name in names)
 

@@ -74,6 +74,9 @@ class Method(nn.Module, ABC):
 
     players: tuple[Player, ...]
 
+    remarks: tuple[str, ...] = ()
+    """What a user should be told about how the method took its options."""
+
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task

@@ -15,10 +15,6 @@ FLIPS_ONLY = Augmentation(
 """The translators see images as they are: a changed brightness would be a change of the domain itself."""
 
 
-ATTENDED = ("background", "ruler")
-"""What differs between the two hospitals of MSL, and must be re-drawn; disc and cord must not."""
-
-
 def _translated(name: str, small: bool, config: AttentionCycleGANConfig, size: int) -> Recipe:
     """A segmenter on the source, then translators around it. In `small` the same networks are narrow."""
     if small:
@@ -65,12 +61,12 @@ def aggan(small: bool) -> Recipe:
 def msl(small: bool) -> Recipe:
     """MSL (Zhang et al. 2020): 20 epochs on full images, 5 on what is salient, the rest on what is attended.
 
-    The paper does not say how many epochs there are; the phases are shares of 100 (20 + 5 + 75).
+    The paper does not say how many epochs there are; the phases are shares of 100 (20 + 5 + 75). It attends to ruler
+    and background (`--set attended=[ruler,background]`); without a choice all classes are.
     """
     late = Ramp(peak=1.0, start=0.25, end=0.25)
     config = AttentionCycleGANConfig(
         attention=ResidualAttention(),
-        attended=ATTENDED,
         phases=(Phase(0.0, "image"), Phase(0.2, "salient"), Phase(0.25, "attended")),
         weights=TranslationWeights(
             cycle=5.0,

@@ -151,6 +151,8 @@ def _stage(fabric: Fabric, run: Run, recipe: Recipe, number: int, stage: Stage, 
     shares = shares_of(stage, number, material, rank_count())
     job = Job(recipe, stage, number, shares, validation_of(stage, material), checkpoints)
     if fabric.is_global_zero:
+        for remark in method.remarks:
+            tell(f"{stage.name}: {remark}")
         _announce(fabric, build, job, position)
     with ExitStack() as stack:
         journal = None
