@@ -14,7 +14,7 @@ from fewmask.errors import InputFault, Interrupted, RunFailed
 app = typer.Typer(
     name="fewmask",
     help="Train a medical-image segmenter when you have few masks, or none.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -34,11 +34,14 @@ def version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     show_version: Annotated[
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Train a medical-image segmenter when you have few masks, or none."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command(epilog="Example: fewmask demo --out demo")
@@ -100,7 +103,9 @@ def train(
     ] = None,
     start_from: Annotated[Path | None, typer.Option(help="Start from the networks of this run.")] = None,
     device: Device = "auto",
-    devices: Annotated[int, typer.Option(help="How many devices (or CPU processes) train together.")] = 1,
+    devices: Annotated[
+        int, typer.Option(min=1, help="How many devices (or CPU processes) train together.")
+    ] = 1,
     precision: Annotated[str | None, typer.Option(help="32 or bf16.")] = None,
     small: Annotated[bool, typer.Option("--small", help="The same method, narrow, for two cores.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Where prepared slices are stored.")] = None,
@@ -117,8 +122,8 @@ def train(
     channels = {"source_channel": source_channel, "target_channel": target_channel}
     resolved = resolve(recipe, small, folders, channels, start_from, precision, changes or [])
     _one_of("--device", device, ("auto", "cpu", "cuda"))
-    run_training(resolved, out, device=device, devices=devices, cache=cache, progress=progress)
-    typer.echo(str(out))
+    if run_training(resolved, out, device=device, devices=devices, cache=cache, progress=progress):
+        typer.echo(str(out))
 
 
 @app.command(epilog="Example: fewmask segment runs/cyclegan hospital_b --out runs/cyclegan/predictions")

@@ -34,6 +34,10 @@ def replaced(path: Path) -> Generator[Path]:
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # A reader of the message looks for the file that was asked for, not for its temporary name.
+        error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -47,6 +51,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that people read too: indented, in the order given, without NaN."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file that fewmask wrote. Raises InputFault where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise InputFault(f"{path}: is damaged; train into another --out, or restore the file") from None
 
 
 def require_free(folder: Path, needed: float, what: str, remedy: str) -> None:

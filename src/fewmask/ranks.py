@@ -1,9 +1,10 @@
 """Sums over the processes of one run. With a single process each function returns its input."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
 
 
 def rank_count() -> int:
@@ -19,6 +20,24 @@ def sum_over_ranks(summand: Tensor) -> Tensor:
     """
     if rank_count() == 1:
         return summand
-    summed = all_reduce(summand)  # pyright: ignore[reportUnknownVariableType]
-    assert isinstance(summed, torch.Tensor)
+    summed = _Sum.apply(summand)
+    assert isinstance(summed, Tensor)
     return summed
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over processes; each process's gradient is the sum of the gradients of all that used it."""
+
+    @staticmethod
+    def forward(ctx: Any, summand: Tensor) -> Tensor:
+        """The sum, in every process."""
+        summed = summand.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """The sum of the gradients, in every process."""
+        summed = gradients[0].clone()
+        dist.all_reduce(summed)
+        return summed

@@ -1,5 +1,6 @@
 """Everything that decides a run, as one frozen value that survives YAML."""
 
+import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -120,6 +121,18 @@ class Recipe:
             raise InputFault(
                 f"size={self.size}: the networks halve it four times; use a multiple of 16, e.g. {near}"
             )
+        known: list[str] = []
+        for stage in self.stages:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", stage.name) or stage.name in known:
+                raise InputFault(
+                    f"stage {stage.name!r}: give each stage a name of its own, of letters, digits, - and _"
+                )
+            if stage.segmenter is not None and stage.segmenter not in known:
+                remedy = did_you_mean(stage.segmenter, known) if known else "no stage comes before it"
+                raise InputFault(
+                    f"stage {stage.name}: segmenter={stage.segmenter} is no earlier stage; {remedy}"
+                )
+            known.append(stage.name)
         if self.log_every < 1 or self.workers < 0 or self.seed < 0:
             raise InputFault("log_every must be at least 1, workers and seed at least 0")
 
@@ -149,11 +162,14 @@ def _without(stage: Stage, term: str) -> Stage:
 def recipe_from_mapping(mapping: Mapping[str, Any], kinds: Mapping[str, type[Any]], where: str) -> Recipe:
     """Read a recipe from plain values; `kinds` gives the config class for each method's `kind`."""
     content = deepcopy(dict(mapping))
+    if "precision" in content:
+        content["precision"] = str(content["precision"])  # YAML reads 32 as a number.
     stages = content.get("stages")
     if not isinstance(stages, list) or not stages:
         raise InputFault(f"{where}: key 'stages' is missing or empty; compare with a run's recipe.yaml")
     for stage in stages:
-        options = dict(stage.get("method") or {}) if isinstance(stage, dict) else {}
+        method = stage.get("method") if isinstance(stage, dict) else None
+        options = dict(method) if isinstance(method, dict) else {}
         kind = str(options.get("kind"))
         if kind not in kinds:
             raise InputFault(f"{where}: unknown method kind {kind!r}; {did_you_mean(kind, kinds)}")

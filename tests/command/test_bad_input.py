@@ -216,3 +216,82 @@ def test_evaluate_without_a_prediction_and_segment_without_a_run(
     assert not (tmp_path / "scores" / "scores.csv").exists()
     answer = command("segment", tmp_path / "empty", hospitals[0], "--out", tmp_path / "masks")
     assert_one_line(answer, 1, "not a run folder")
+
+
+def test_masks_that_segment_did_not_write_are_never_replaced(
+    command: Command, dataset: Path, tmp_path: Path
+) -> None:
+    assert train(command, dataset, tmp_path).code == 0
+    manual = sorted((dataset / "labelsTs").iterdir())[0]
+    before = manual.read_bytes()
+    answer = command("segment", tmp_path / "run", dataset, "--out", dataset / "labelsTs")
+    assert_one_line(answer, 1, "did not write")
+    assert manual.read_bytes() == before
+    for _ in range(2):
+        assert command("segment", tmp_path / "run", dataset, "--out", tmp_path / "masks").code == 0
+
+
+def test_the_same_image_in_training_and_in_another_cohorts_test(
+    command: Command, dataset: Path, hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(hospitals[1], tmp_path / "leak")
+    shutil.copy(first_image(dataset), sorted((tmp_path / "leak" / "imagesTs").iterdir())[0])
+    words = (
+        "train",
+        "cyclegan",
+        "--source",
+        dataset,
+        "--target",
+        tmp_path / "leak",
+        "--out",
+        tmp_path / "run",
+    )
+    assert_one_line(command(*words, *TINY, "--set", "steps=1"), 1, "same image trains")
+
+
+def test_a_first_try_that_failed_does_not_block_its_folder(
+    command: Command, dataset: Path, tmp_path: Path
+) -> None:
+    assert train(command, tmp_path / "nowhere", tmp_path).code == 1
+    assert train(command, dataset, tmp_path, "--set", "seed=4").code == 0
+
+
+def test_a_dataset_that_moved_is_known_again(command: Command, dataset: Path, tmp_path: Path) -> None:
+    assert train(command, dataset, tmp_path).code == 0
+    (tmp_path / "run" / "finished.json").unlink()
+    dataset.rename(tmp_path / "moved")
+    assert train(command, tmp_path / "moved", tmp_path).code == 0
+
+
+def test_a_damaged_store_is_built_again(
+    command: Command, dataset: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    assert train(command, dataset, tmp_path).code == 0
+    (tmp_path / "run" / "finished.json").unlink()
+    for images in own_cache.glob("*/images.npy"):
+        images.write_bytes(images.read_bytes()[:200])
+    assert train(command, dataset, tmp_path).code == 0
+
+
+def test_faults_of_a_recipe_are_told_before_anything_is_trained(
+    command: Command, hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cohorts = ("--source", hospitals[0], "--target", hospitals[1], "--out", tmp_path / "run")
+    assert_one_line(
+        command("train", "cyclegan", *cohorts, *TINY, "--set", "segmenter=foo"), 1, "no earlier stage"
+    )
+    masks = ("train", "supervised", "--masks", hospitals[0], "--out", tmp_path / "run", *TINY)
+    assert_one_line(command(*masks, "--source-channel", "R"), 1, "no --source")
+    assert_one_line(command(*masks, "--target", hospitals[1]), 1, "leave it out")
+    assert_one_line(command(*masks, "--devices", "0"), 2, "devices")
+    assert command(*masks, "--set", "precision=32", "--set", "steps=1").code == 0
+
+
+def test_a_checkpoint_cut_short_is_named(
+    command: Command, hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert train(command, hospitals[0], tmp_path).code == 0
+    checkpoint = tmp_path / "run" / "checkpoint_chosen.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    answer = command("segment", tmp_path / "run", hospitals[0], "--out", tmp_path / "masks")
+    assert_one_line(answer, 1, "checkpoint_chosen.pt")

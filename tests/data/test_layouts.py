@@ -16,6 +16,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from fewmask.data.case import Cohort
+from fewmask.data.check import check_cohort
 from fewmask.data.layouts import find_labels, read_cohort, read_pair
 from fewmask.data.raster import read_case, read_classes
 from fewmask.errors import InputFault
@@ -429,12 +430,62 @@ class TestPlain:
         assert cohort.cases[1].mask == tmp_path / "masks" / "p2" / "x.png"
         assert set(find_labels(tmp_path / "masks")) == {"p1_x", "p2_x"}
 
-    def test_numbered_channels_but_not_the_frames_of_a_film(self, tmp_path: Path) -> None:
+    def test_numbers_are_channels_only_where_something_says_so(self, tmp_path: Path) -> None:
         for name in ("a", "b"):
             for channel in range(2):
-                volume(tmp_path / "two" / f"{name}_{channel:04d}.nii.gz")
+                picture(tmp_path / "two" / f"{name}_{channel:04d}.png")
+        apart = ["a_0000", "a_0001", "b_0000", "b_0001"]
+        assert names(read_cohort(tmp_path / "two")) == apart
+        for name in ("a", "b"):
+            picture(tmp_path / "two" / "masks" / f"{name}_mask.png", 0, 1)
         cohort = read_cohort(tmp_path / "two")
         assert (names(cohort), cohort.channels) == (["a", "b"], ("channel_0", "channel_1"))
+        assert cohort.cases[1].mask == tmp_path / "two" / "masks" / "b_mask.png"
+        for name in ("a", "b"):
+            (tmp_path / "two" / "masks" / f"{name}_mask.png").unlink()
+            picture(tmp_path / "two" / "masks" / f"{name}_0001.png", 0, 1)
+        cohort = read_cohort(tmp_path / "two")
+        assert names(cohort) == apart
+        assert [case.mask is not None for case in cohort.cases] == [False, True, False, True]
+        described(tmp_path / "two", channels=("MR",))
+        assert names(read_cohort(tmp_path / "two", masks=False)) == apart, "one channel is no stack"
+        described(tmp_path / "two", channels=("T1", "T2"))
+        cohort = read_cohort(tmp_path / "two", masks=False)
+        assert (names(cohort), cohort.channels) == (["a", "b"], ("T1", "T2"))
+        (tmp_path / "two" / "b_0001.png").unlink()
+        fault(tmp_path / "two", "b", "lacks channel 0001", masks=False)
+
+    def test_a_number_that_all_share_is_no_part_of_the_name(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            picture(tmp_path / "D" / f"{name}_0000.png")
+        assert names(read_cohort(tmp_path / "D")) == ["a", "b"]
+        picture(tmp_path / "D" / "masks" / "a.png", 0, 1)
+        assert names(read_cohort(tmp_path / "D")) == ["a", "b"]
+        (tmp_path / "D" / "masks" / "a.png").rename(tmp_path / "D" / "masks" / "a_0000.png")
+        cohort = read_cohort(tmp_path / "D")
+        assert names(cohort) == ["a_0000", "b_0000"]
+        assert cohort.cases[0].mask is not None
+        picture(tmp_path / "E" / "a_0000.png")
+        picture(tmp_path / "E" / "a_0000_mask.png", 0, 1)
+        assert read_cohort(tmp_path / "E").cases[0].mask == tmp_path / "E" / "a_0000_mask.png"
+
+    def test_numbers_one_level_deeper(self, tmp_path: Path) -> None:
+        for channel in range(2):
+            picture(tmp_path / "images" / "p1" / f"x_{channel:04d}.png")
+        assert names(read_cohort(tmp_path)) == ["p1_x_0000", "p1_x_0001"]
+        picture(tmp_path / "masks" / "p1" / "x.png", 0, 1)
+        assert names(read_cohort(tmp_path)) == ["p1_x"]
+
+    def test_an_unreadable_first_image_does_not_stop_the_listing(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(b"no picture")
+        fault(tmp_path, "a.png")
+        picture(tmp_path / "b.png", colours=True)
+        cohort = read_cohort(tmp_path)
+        assert (names(cohort), cohort.channels) == (["a", "b"], ("R", "G", "B"))
+        report = check_cohort(cohort)
+        assert (report.unreadable, [finding.cases for finding in report.faults]) == (1, [("a",)])
+
+    def test_the_frames_of_a_film_are_cases(self, tmp_path: Path) -> None:
         for frame in range(12):
             picture(tmp_path / "film" / f"frame_{frame:04d}.png")
         assert len(read_cohort(tmp_path / "film").cases) == 12

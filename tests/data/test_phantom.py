@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation, generate_binary_structure
 
-from fewmask.data.phantom import PHANTOMS, write_phantom
+from fewmask.data.phantom import FOLDERS, PHANTOMS, write_phantom
 from fewmask.data.phantoms.fields import cloud, nearest_of_curve
 from fewmask.data.phantoms.nested import SCANNERS, scan
 from fewmask.data.phantoms.placenta import HOSPITALS, photograph, scene
@@ -299,9 +299,28 @@ def test_the_phantoms_are_frozen(which, expected):
 
 def test_dash_and_underscore_are_equal_in_kinds(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setitem(PHANTOMS, "two_words", lambda *given: seen.append(given) or ())
+    monkeypatch.setitem(PHANTOMS, "two_words", lambda out, *given: seen.append(given) or ())
+    monkeypatch.setitem(FOLDERS, "two_words", ())
     assert write_phantom("two-words", tmp_path, seed=2, cases=5) == ()
-    assert seen == [(tmp_path, 2, 5, None)]
+    assert seen == [(2, 5, None)]
+
+
+def test_a_full_disk_or_a_kill_blocks_no_further_try(tmp_path, monkeypatch):
+    draw = PHANTOMS["placenta"]
+
+    def fills_the_disk(out, *given):
+        draw(out, *given)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+        patched.setitem(PHANTOMS, "placenta", fills_the_disk)
+        write_phantom("placenta", tmp_path, cases=4, size=32)
+    assert list(tmp_path.iterdir()) == []
+    # A kill cannot clear up: what it leaves is what `draw` had written so far.
+    (tmp_path / ".placenta.unfinished" / NAMES["placenta"][0] / "imagesTr").mkdir(parents=True)
+    folders = write_phantom("placenta", tmp_path, cases=4, size=32)
+    assert sorted(tmp_path.iterdir()) == list(folders)
+    assert all((folder / "dataset.json").is_file() for folder in folders)
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest_one(tmp_path):

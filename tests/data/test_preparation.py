@@ -15,6 +15,7 @@ from fewmask.data.preparation import (
     Preparation,
     assembled,
     decide,
+    fitted,
     place_images,
     place_masks,
     placement,
@@ -157,3 +158,17 @@ def test_slices_are_assembled_again() -> None:
         slices = slices_of(volume, preparation)
         assert slices.shape[0] == volume.shape[1 + axis]
         assert np.array_equal(assembled(slices, preparation), volume)
+
+
+def test_each_volume_is_cut_across_its_own_thick_axis() -> None:
+    upright = Raster(np.zeros((1, 8, 8, 3)), (1.0, 1.0, 4.0), "mm", np.diag([1.0, 1, 4, 1]))
+    lying = Raster(np.zeros((1, 3, 8, 8)), (4.0, 1.0, 1.0), "mm", np.diag([4.0, 1, 1, 1]))
+    cube = Raster(np.zeros((1, 8, 8, 8)), (1.0, 1.0, 1.0), "mm", np.eye(4))
+    wanted = replace(PICTURE, slice_axis=2)
+    assert [fitted(wanted, raster).slice_axis for raster in (upright, lying, cube)] == [2, 0, 2]
+
+
+def test_a_volume_for_a_run_of_pictures_is_refused() -> None:
+    volume = Raster(np.zeros((1, 4, 4, 4), np.uint8), (1.0, 1.0, 1.0), "mm", np.eye(4))
+    with pytest.raises(InputFault, match="trained on pictures"):
+        scaled(volume, PICTURE)

@@ -666,3 +666,15 @@ class TestWriting:
             write_probabilities(np.ones((2, *shape), np.float32), tmp_path / "s", tmp_path, "s")
         )
         assert written.shape == (*shape, 2)
+
+
+def test_a_singular_affine_is_one_line_with_a_remedy(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.eye(4))
+    for name, affine in (("zeros", np.zeros((4, 4))), ("flat", np.diag([1.0, 1.0, 0.0, 1.0]))):
+        image.header.set_sform(affine, code=1)
+        image.header["pixdim"][1:4] = 1
+        path = tmp_path / f"{name}.nii.gz"
+        path.write_bytes(gzip.compress(nib.Nifti1Image(image.dataobj, None, image.header).to_bytes()))
+        with pytest.raises(InputFault) as error:
+            read_raster(path)
+        assert "affine" in one_line(error, path.name)

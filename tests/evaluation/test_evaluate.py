@@ -382,3 +382,24 @@ def test_real_volumes_of_two_structures(tmp_path):
     assert [entry.label for entry in summary.classes] == [1, 2]
     assert summary.overall.metrics.assd.mean == 0
     assert summary.unit == "mm"
+
+
+def test_a_manifest_is_truth_too(tmp_path):
+    for name in ("one", "two"):
+        _picture(tmp_path / "pixels" / f"{name}.png", _square(2, 8, 90))
+        _picture(tmp_path / "drawn" / f"{name}_by_hand.png", _square(2, 8))
+        _picture(tmp_path / "predictions" / f"{name}.png", _square(2, 8))
+    lines = [f"{name},pixels/{name}.png,drawn/{name}_by_hand.png,p" for name in ("one", "two")]
+    manifest = tmp_path / "my.csv"
+    manifest.write_text("\n".join(["case,image,mask,patient", *lines]) + "\n")
+    evaluate(tmp_path / "predictions", manifest, tmp_path / "out")
+    rows = _rows(tmp_path / "out")
+    assert [(row["case"], row["patient"], float(row["dice"])) for row in rows] == [
+        ("one", "p", 1),
+        ("two", "p", 1),
+    ]
+    manifest.write_text("case,image\none,pixels/one.png\n")
+    with pytest.raises(InputFault, match=r"my\.csv: lists no masks; "):
+        evaluate(tmp_path / "predictions", manifest, tmp_path / "out2")
+    with pytest.raises(InputFault, match="no such folder"):
+        evaluate(tmp_path / "predictions", tmp_path / "none.csv", tmp_path / "out3")

@@ -5,7 +5,7 @@ folder belong together. Of the masks, if they are wanted at all, the first are o
 nothing declares them, and whether 255 stands where 1 is declared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,7 +145,7 @@ def _settled(root: Path, listing: Listing, masks: bool) -> Cohort:
         root,
         listing.layout,
         tuple(cases),
-        listing.channels or _channels(cases[0]),
+        listing.channels or _channels(cases),
         classes=labels.classes if labels else (),
         label_values=labels.values if labels else (),
         ignored_value=labels.ignored_value if labels else 255,
@@ -167,8 +167,22 @@ def _with_tables(root: Path, listing: Listing) -> tuple[list[Case], bool]:
     return cases, patients_known
 
 
-def _channels(case: Case) -> tuple[str, ...]:
-    """Names for channels that nothing names, from the header of one case."""
+def _channels(cases: Sequence[Case]) -> tuple[str, ...]:
+    """Names for channels that nothing names, from the header of the first case that can be read.
+
+    Unreadable ones are left to whoever reads the images: a check lists them all. Raises the first one's InputFault
+    where none can be read.
+    """
+    first_fault: InputFault | None = None
+    for case in cases:
+        try:
+            return _channels_of(case)
+        except InputFault as fault:
+            first_fault = first_fault or fault
+    raise first_fault or InputFault("no cases; give a folder with images")
+
+
+def _channels_of(case: Case) -> tuple[str, ...]:
     first, *others = case.images
     if others:
         return tuple(f"channel_{index}" for index in range(len(case.images)))

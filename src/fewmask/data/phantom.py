@@ -4,14 +4,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fewmask.config import did_you_mean
-from fewmask.data.phantoms.nested import write_nested
-from fewmask.data.phantoms.placenta import write_placenta
+from fewmask.data.phantoms.folder import drawn_aside
+from fewmask.data.phantoms.nested import SCANNERS, write_nested
+from fewmask.data.phantoms.placenta import HOSPITALS, write_placenta
 from fewmask.errors import InputFault
 
 PHANTOMS: Mapping[str, Callable[[Path, int, int | None, int | None], tuple[Path, ...]]] = {
     "placenta": write_placenta,
     "nested": write_nested,
 }
+FOLDERS: Mapping[str, tuple[str, ...]] = {
+    "placenta": tuple(hospital.folder for hospital in HOSPITALS),
+    "nested": tuple(scanner.folder for scanner in SCANNERS),
+}
+"""What each kind writes below `out`."""
 
 
 def write_phantom(
@@ -21,10 +27,13 @@ def write_phantom(
 
     `cases` is the number of cases of each folder (None: the kind's own numbers), `size` the side of a picture or
     of a slice. The same seed gives the same pixels, and asking for more cases does not change the earlier ones.
-    `-` and `_` are equal in kinds. Raises `InputFault` for an unknown kind, for a folder that holds something
-    already, for fewer than 4 cases, for less than 32 px and for a negative seed.
+    `-` and `_` are equal in kinds. The folders appear only when they are complete. Raises `InputFault` for an
+    unknown kind, for a folder that holds something already, for fewer than 4 cases, for less than 32 px and for a
+    negative seed.
     """
     name = kind.replace("-", "_")
     if name not in PHANTOMS:
         raise InputFault(f"no phantom {kind!r}; {did_you_mean(name, PHANTOMS)}")
-    return PHANTOMS[name](out, seed, cases, size)
+    with drawn_aside(out, name, FOLDERS[name]) as aside:
+        PHANTOMS[name](aside, seed, cases, size)
+    return tuple(out / folder for folder in FOLDERS[name])

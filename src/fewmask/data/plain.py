@@ -1,7 +1,7 @@
 """Folders without a convention: images, perhaps masks beside them, or one sub-folder a DICOM series."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +27,6 @@ _IMAGE_FOLDERS = ("images", "image", "imgs")
 _OTHERS = ("imagestr", "imagests", "labelstr", "labelsts", "derivatives")
 """Folders of other layouts, which mean that something is missing when they are met here."""
 _BESIDE = re.compile(r"^(?P<case>.+?)_(mask|seg|label)(_\d+)?$")
-_MOST_CHANNELS = 8
-"""`a_0000 ... a_0007` are the channels of one case; more of them are the frames of a film, each a case."""
 
 
 def read_plain(folder: Path, masks: bool, mask_folders: Sequence[Path] = ()) -> Listing:
@@ -38,15 +36,22 @@ def read_plain(folder: Path, masks: bool, mask_folders: Sequence[Path] = ()) -> 
     _mask, _seg or _label, or beside the image with such an ending. `mask_folders` are further places for them.
     """
     home = next(iter(named_folders(folder, _IMAGE_FOLDERS)), folder)
+    place = _mask_folder(folder, home, mask_folders) if masks else None
+    found = {} if place is None else mask_index(place)
+    names = {stem.removesuffix(suffix) for stem in found for suffix in MASK_SUFFIXES}
+    channels = _declared(folder)
     direct = image_files_in(home)
     if direct:
         images, beside = _apart(direct)
-        cases = _cases_of(home, images)
+        cases = _cases_of(home, images, channels, {*names, *beside})
         kind = "plain"
     else:
-        cases, beside, kind = _nested(home)
-    listing = Listing(kind, unique(cases, home), _channels_of_parent(folder, cases))
-    return _masked(folder, home, listing, beside, mask_folders) if masks else listing
+        cases, beside, kind = _nested(home, channels, names)
+    fits = channels is not None and bool(cases) and len(cases[0].images) in (1, len(channels))
+    listing = Listing(kind, unique(cases, home), channels if fits else None)
+    if place is not None:
+        return replace(listing, cases=tuple(with_masks(listing.cases, found, MASK_SUFFIXES)))
+    return _masked_beside(listing, beside) if masks else listing
 
 
 def read_one(path: Path) -> Listing:
@@ -71,7 +76,9 @@ def _holds_series(folder: Path) -> bool:
     return same_series(files[0], files[1])
 
 
-def _nested(home: Path) -> tuple[list[Case], dict[str, list[Path]], str]:
+def _nested(
+    home: Path, channels: Sequence[str] | None, masks: Set[str]
+) -> tuple[list[Case], dict[str, list[Path]], str]:
     """The cases of a folder's sub-folders: each a DICOM series, or a group of files."""
     cases: list[Case] = []
     beside: dict[str, list[Path]] = {}
@@ -86,9 +93,12 @@ def _nested(home: Path) -> tuple[list[Case], dict[str, list[Path]], str]:
                 cases.append(Case(inner.name, (inner,)))
                 kind = "DICOM series"
                 continue
-        images, masks = _apart(files)
-        cases += [replace(case, name=f"{inner.name}_{case.name}") for case in _cases_of(inner, images)]
-        beside |= {f"{inner.name}_{name}": paths for name, paths in masks.items()}
+        images, own = _apart(files)
+        prefix = f"{inner.name}_"
+        known = {*own, *(name.removeprefix(prefix) for name in masks if name.startswith(prefix))}
+        grouped = _cases_of(inner, images, channels, known)
+        cases += [replace(case, name=prefix + case.name) for case in grouped]
+        beside |= {prefix + name: paths for name, paths in own.items()}
     return cases, beside, kind
 
 
@@ -106,28 +116,45 @@ def _apart(files: list[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
     return images, beside
 
 
-def _cases_of(folder: Path, images: list[Path]) -> list[Case]:
-    """One case a file; where all are called `case_0000`, `case_0001`, ... as nnU-Net's, one case a group."""
+def _cases_of(
+    folder: Path, images: list[Path], channels: Sequence[str] | None, masks: Set[str]
+) -> list[Case]:
+    """One case a file; files called `case_0000`, `case_0001`, ... are one case where the channels or masks say so.
+
+    Numbers alone say nothing: they may count a patient's pictures or a film's frames as well as channels.
+    """
     named = by_stem(images)
     groups = numbered(images)
-    sizes = {len(files) for files in groups.values()}
+    count = max((len(files) for files in groups.values()), default=0)
     in_groups = sum(len(files) for files in groups.values()) == len(images)
-    if images and in_groups and all(0 in files for files in groups.values()) and max(sizes) <= _MOST_CHANNELS:
-        complete(groups, max(sizes), folder)
-        return [Case(name, tuple(files[i] for i in sorted(files))) for name, files in groups.items()]
+    if images and in_groups and all(0 in files for files in groups.values()):
+        stacked = _are_channels(set(named), set(groups), channels, masks)
+        if count == 1:
+            stacked = masks.isdisjoint(named)
+        if stacked:
+            complete(groups, count if count == 1 or channels is None else len(channels), folder)
+            return [Case(name, tuple(files[i] for i in sorted(files))) for name, files in groups.items()]
     return [Case(stem, (path,)) for stem, path in named.items()]
 
 
-def _masked(
-    folder: Path, home: Path, listing: Listing, beside: dict[str, list[Path]], mask_folders: Sequence[Path]
-) -> Listing:
+def _are_channels(full: Set[str], short: Set[str], channels: Sequence[str] | None, masks: Set[str]) -> bool:
+    """Whether the numbers count channels: several are declared, or else the masks are called without them."""
+    if channels is not None:
+        return len(channels) > 1
+    return not masks.isdisjoint(short) and masks.isdisjoint(full)
+
+
+def _mask_folder(folder: Path, home: Path, mask_folders: Sequence[Path]) -> Path | None:
+    """Where the masks lie in a folder of their own. Raises InputFault for two such folders."""
     present = [*named_folders(folder, MASK_FOLDERS), *(place for place in mask_folders if place.is_dir())]
     if home != folder:
         present += named_folders(home, MASK_FOLDERS)
     if len(present) > 1:
         raise InputFault(f"{folder}: masks in {present[0].name} and in {present[1].name}; leave one of them")
-    if present:
-        return replace(listing, cases=tuple(with_masks(listing.cases, mask_index(present[0]), MASK_SUFFIXES)))
+    return present[0] if present else None
+
+
+def _masked_beside(listing: Listing, beside: dict[str, list[Path]]) -> Listing:
     for name, paths in beside.items():
         if len(paths) > 1:
             raise InputFault(f"{paths[1]}: {name} has {len(paths)} masks; join them into one file")
@@ -135,13 +162,17 @@ def _masked(
     return replace(listing, cases=cases)
 
 
-def _channels_of_parent(folder: Path, cases: Sequence[Case]) -> tuple[str, ...] | None:
-    """The channels' names where the folder is the imagesTr or imagesTs of a dataset that names them."""
-    described = folder.parent / "dataset.json"
-    if folder.name not in ("imagesTr", "imagesTs") or not described.is_file() or not cases:
+def _declared(folder: Path) -> tuple[str, ...] | None:
+    """The channels that a dataset.json names: the folder's own, or above imagesTr and imagesTs the dataset's."""
+    owner = folder.parent if folder.name in ("imagesTr", "imagesTs") else folder
+    described = owner / "dataset.json"
+    if not described.is_file():
         return None
-    channels = declared_channels(read_dataset_json(folder.parent), described)
-    return channels if len(cases[0].images) in (1, len(channels)) else None
+    content = read_dataset_json(owner)
+    # A plain folder's dataset.json may name the labels alone.
+    if owner == folder and not {"channel_names", "modality"} & content.keys():
+        return None
+    return declared_channels(content, described)
 
 
 def is_half_of_a_pair(folder: Path) -> bool:

@@ -1,7 +1,7 @@
 """How images become network input: decided from the data, written down, and exactly reversible."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -111,17 +111,24 @@ def _shared_pixel_mm(looks: Sequence[Look], axis: int | None, size: int) -> floa
     if axis is None or any(look.unit != "mm" for look in looks):
         return None
     extents = [
-        look.shape[index] * look.spacing[index] for look in looks for index in range(3) if index != axis
+        look.shape[index] * look.spacing[index]
+        for look in looks
+        for index in range(3)
+        if index != thick_axis(look.spacing, axis)
     ]
     return max(extents) / size
 
 
 def slice_axis(looks: Sequence[Look]) -> int:
-    """The axis across which volumes are cut into slices."""
-    spacing = np.median([look.spacing for look in looks], axis=0)
+    """The axis across which volumes are cut that are thick in no direction of their own."""
+    return thick_axis(np.median([look.spacing for look in looks], axis=0).tolist(), 2)
+
+
+def thick_axis(spacing: Sequence[float], otherwise: int) -> int:
+    """The axis whose spacing clearly exceeds the others'."""
     thickest = int(np.argmax(spacing))
-    others = np.delete(spacing, thickest)
-    return thickest if spacing[thickest] >= CLEARLY_THICKER * others.max() else 2
+    others = max(mm for axis, mm in enumerate(spacing) if axis != thickest)
+    return thickest if spacing[thickest] >= CLEARLY_THICKER * others else otherwise
 
 
 def _intensity(looks: Sequence[Look], channel: int, name: str) -> Intensity:
@@ -137,6 +144,9 @@ def _intensity(looks: Sequence[Look], channel: int, name: str) -> Intensity:
 
 def scaled(raster: Raster, preparation: Preparation) -> np.ndarray:
     """Pixel values in [-1, 1], float32, with the preparation's number of channels."""
+    if (raster.dimensions == 3) != (preparation.slice_axis is not None):
+        kinds = ("volume", "pictures") if raster.dimensions == 3 else ("picture", "volumes")
+        raise InputFault(f"an image is a {kinds[0]} where the run was trained on {kinds[1]}; give {kinds[1]}")
     own = percentiles(raster)
     raw = raster.array
     if raw.shape[0] == 1 and preparation.channels == 3:
@@ -157,6 +167,16 @@ def scaled(raster: Raster, preparation: Preparation) -> np.ndarray:
         span = max(high - low, 1e-6)
         channels.append(np.clip((raw[index].astype(np.float32) - low) / span * 2.0 - 1.0, -1.0, 1.0))
     return np.stack(channels)
+
+
+def fitted(preparation: Preparation, raster: Raster) -> Preparation:
+    """The preparation for one image: a volume that is clearly thick in one direction is cut across that one.
+
+    Stacks of one patient are often taken in several directions; each is a pile of its own slices.
+    """
+    if preparation.slice_axis is None or raster.dimensions != 3:
+        return preparation
+    return replace(preparation, slice_axis=thick_axis(raster.spacing, preparation.slice_axis))
 
 
 def slices_of(volume: np.ndarray, preparation: Preparation) -> np.ndarray:

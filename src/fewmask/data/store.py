@@ -14,9 +14,11 @@ import numpy as np
 
 from fewmask.config import to_mapping
 from fewmask.data.case import Case, Cohort
+from fewmask.data.folder import dicom_files_in
 from fewmask.data.orientation import canonical
 from fewmask.data.preparation import (
     Preparation,
+    fitted,
     place_images,
     place_masks,
     placement,
@@ -27,7 +29,7 @@ from fewmask.data.raster import Raster, read_case, read_classes
 from fewmask.data.survey import Look
 from fewmask.errors import InputFault
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same images would be stored otherwise, so that an old store is never taken for a new one."""
 
 
@@ -90,10 +92,17 @@ def content_key(cohort: Cohort, cases: Sequence[Case], preparation: Preparation,
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for case in cases:
         digest.update(case.name.encode())
-        for path in (*case.images, *((case.mask,) if labelled and case.mask else ())):
-            for file in sorted(path.iterdir()) if path.is_dir() else (path,):
-                with file.open("rb") as opened:
-                    digest.update(hashlib.file_digest(opened, "blake2b").digest())
+        digest.update(image_key((*case.images, *((case.mask,) if labelled and case.mask else ()))).encode())
+    return digest.hexdigest()
+
+
+def image_key(paths: Sequence[Path]) -> str:
+    """A hash of the bytes of files, or of the DICOM files in a folder."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        for file in dicom_files_in(path) if path.is_dir() else (path,):
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "blake2b").digest())
     return digest.hexdigest()
 
 
@@ -110,7 +119,8 @@ def open_store(
 
     `stored` is called after each case. Raises InputFault for a labelled case without a mask.
     """
-    if not (folder / "index.json").exists():
+    if not _whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
         try:
@@ -122,6 +132,17 @@ def open_store(
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return load_store(folder)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a store is there and undamaged, as far as its index and the length of its files tell."""
+    try:
+        json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        for path in folder.glob("*.npy"):
+            np.load(path, mmap_mode="r")
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def load_store(folder: Path) -> SliceStore:
@@ -172,6 +193,7 @@ def _prepared(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Prepared slices of one case, 32 at a time."""
     turned = canonical(raster)
+    preparation = fitted(preparation, turned)
     place = placement(turned, preparation)
     slices = slices_of(scaled(turned, preparation), preparation)
     labels = slices_of(canonical(classes).array, preparation)[:, 0] if classes is not None else None

@@ -128,6 +128,11 @@ def _spacing(image: Any, path: Path) -> tuple[tuple[float, ...], str]:
     zooms = ([float(size) for size in image.header.get_zooms()] + [1.0, 1.0])[:3]
     if not all(np.isfinite(zooms)) or min(zooms) <= 0 or not np.isfinite(image.affine).all():
         raise InputFault(f"{path}: its header gives no valid voxel size; mend pixdim and the affine")
+    # An axis without a direction can neither be turned to RAS nor be laid onto another grid.
+    if np.isnan(nib.io_orientation(image.affine)).any():
+        raise InputFault(
+            f"{path}: its affine is singular, e.g. an sform of zeros; write a valid affine, or set sform_code to 0"
+        )
     try:
         unit = image.header.get_xyzt_units()[0]
     except KeyError:  # a code that the standard does not know

@@ -13,6 +13,7 @@ from fewmask.data.layouts import read_cohort
 from fewmask.data.orientation import as_it_lay, canonical
 from fewmask.data.preparation import (
     assembled,
+    fitted,
     place_images,
     placement,
     replace_in_original,
@@ -56,8 +57,7 @@ def segment(
     """
     trained = load_trained(run, which, device)
     cases = cases_to_segment(images, trained, channel)
-    if out.resolve() in {path.resolve().parent for case in cases for path in case.images}:
-        raise InputFault(f"{out}: holds the images themselves; choose another --out")
+    _require_own_folder(out, cases)
     # Masks of an earlier run must not stand under this run's name if it is stopped half way.
     _write_manifest(trained, out, [])
     masks: list[Path] = []
@@ -67,6 +67,21 @@ def segment(
             done()
     _write_manifest(trained, out, list(zip(cases, masks, strict=True)))
     return Segmented(out, tuple(masks))
+
+
+def _require_own_folder(out: Path, cases: tuple[Case, ...]) -> None:
+    """Refuse a folder that holds the images, or files of these cases that `segment` did not write: manual masks."""
+    if out.resolve() in {path.resolve().parent for case in cases for path in case.images}:
+        raise InputFault(f"{out}: holds the images themselves; choose another --out")
+    if not out.is_dir() or (out / MANIFEST).exists():
+        return
+    names = {case.name for case in cases}
+    foreign = [file.name for file in out.iterdir() if file.name.split(".")[0] in names]
+    if foreign:
+        raise InputFault(
+            f"{out}: holds {len(foreign)} files of these cases that `segment` did not write ({sorted(foreign)[0]}); "
+            "they would be replaced, choose another --out"
+        )
 
 
 def _write_manifest(trained: Trained, out: Path, written: list[tuple[Case, Path]]) -> None:
@@ -106,13 +121,18 @@ def on_own_grid(trained: Trained, case: Case, keep: Callable[[torch.Tensor], tor
     """
     original = read_case(case)
     turned = canonical(original)
-    place = placement(turned, trained.preparation)
-    slices = slices_of(scaled(turned, trained.preparation), trained.preparation)
+    preparation = fitted(trained.preparation, turned)
+    try:
+        values = scaled(turned, preparation)
+    except InputFault as fault:
+        raise InputFault(f"{case.images[0]}: {fault}") from None
+    place = placement(turned, preparation)
+    slices = slices_of(values, preparation)
     parts: list[torch.Tensor] = []
     for start in range(0, len(slices), SLICES_AT_ONCE):
-        prepared = place_images(slices[start : start + SLICES_AT_ONCE], place, trained.preparation.size)
+        prepared = place_images(slices[start : start + SLICES_AT_ONCE], place, preparation.size)
         # Training read the slices from a float16 store; the same rounding here keeps both paths equal.
         probabilities = probabilities_of(trained, prepared.half().float())
         parts.append(keep(replace_in_original(probabilities, place)))
-    volume = assembled(torch.cat(parts).numpy(), trained.preparation)
+    volume = assembled(torch.cat(parts).numpy(), preparation)
     return as_it_lay(volume, original)

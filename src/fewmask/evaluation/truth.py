@@ -33,11 +33,11 @@ class Pairing:
 def pair(predictions: Path, truth: Path) -> Pairing:
     """Match predictions to masks by the cases' names.
 
-    `truth` is a dataset folder, one of its folders of labels, or any folder of mask files. Of a dataset's
-    train and test parts, those are scored of which some case was predicted; a scored part must be complete.
+    `truth` is a dataset folder, one of its folders of labels, any folder of mask files or a .csv manifest. Of a
+    dataset's train and test parts, those are scored of which some case was predicted; a scored part must be complete.
     """
     for folder in (predictions, truth):
-        if not folder.is_dir():
+        if not folder.is_dir() and not (folder == truth and _is_manifest(truth)):
             raise InputFault(f"{folder}: no such folder; give a folder of masks")
     predicted = layouts.find_labels(predictions)
     if not predicted:
@@ -68,7 +68,12 @@ def pair(predictions: Path, truth: Path) -> Pairing:
 
 
 def truth_cohort(truth: Path) -> Cohort:
-    """The cases that a folder holds masks for; a bare folder of masks makes each case its own patient."""
+    """The cases that a folder or a manifest has masks for; a bare folder makes each case its own patient."""
+    if _is_manifest(truth):
+        listed = layouts.read_cohort(truth)
+        if not any(case.mask for case in listed.cases):
+            raise InputFault(f"{truth}: lists no masks; add a column mask with their paths")
+        return listed
     if is_pair(truth):
         return layouts.read_pair(truth, target_masks=True)[1]
     masks = layouts.find_labels(truth)
@@ -85,6 +90,10 @@ def truth_cohort(truth: Path) -> Cohort:
             return replace(cohort, cases=cases)
     cases = tuple(Case(name, (), path, part="test") for name, path in sorted(masks.items()))
     return Cohort(truth, "masks", cases, channels=())
+
+
+def _is_manifest(truth: Path) -> bool:
+    return truth.suffix.lower() == ".csv" and truth.is_file()
 
 
 def _belongs_to_a_dataset(folder: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def named(text: str, small: bool) -> Recipe:
             )
         return recipe_from_mapping(read_yaml(Path(text)), KINDS, text)
     if ":" in text:
-        return _imported(text)(small)
+        return _imported(text, small)
     raise InputFault(f"unknown recipe {text!r}; {did_you_mean(name, RECIPES)}, or give a recipe.yaml")
 
 
@@ -51,12 +51,18 @@ def resolve(
     return override(recipe_from_mapping(mapping, KINDS, text), changes, KINDS)
 
 
-def _imported(text: str) -> Callable[[bool], Recipe]:
+def _imported(text: str, small: bool) -> Recipe:
     module_name, _, function_name = text.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        return getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise InputFault(f"{text}: {error}; give module:function of a module that can be imported") from None
+        function = getattr(importlib.import_module(module_name), function_name)
+        recipe = function(small)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InputFault(
+            f"{text}: {error}; give module:function, a function of `small` that returns a Recipe"
+        ) from None
     finally:
         sys.path.pop(0)
+    if not isinstance(recipe, Recipe):
+        raise InputFault(f"{text}: returned a {type(recipe).__name__}, not a fewmask.recipe.Recipe")
+    return recipe

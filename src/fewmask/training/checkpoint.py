@@ -166,11 +166,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputFault(f"{path}: no such checkpoint; train first, or choose --checkpoint latest") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError):
+    except PermissionError:
+        raise
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError):
         raise InputFault(
             f"{path}: not a checkpoint that fewmask can read safely; use one that it wrote"
         ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    ours = (
+        isinstance(content, dict)
+        and content.get("format") == FORMAT
+        and ("method" in content or "replay" in content)
+    )
+    if not ours:
         raise InputFault(f"{path}: not a fewmask checkpoint; use checkpoint_chosen.pt of a run folder")
     return content
 

@@ -1,6 +1,5 @@
 """From a recipe's folders to what a run trains on: splits, preparations, slice stores. All of it lies on disk."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +20,10 @@ from fewmask.data.split import (
     write_splits,
     write_splits_final,
 )
-from fewmask.data.store import SliceStore, content_key, load_store, open_store, stored_bytes
+from fewmask.data.store import SliceStore, content_key, image_key, load_store, open_store, stored_bytes
 from fewmask.data.survey import Look, survey
 from fewmask.errors import InputFault
-from fewmask.files import require_free, write_json
+from fewmask.files import read_json, require_free, write_json
 from fewmask.recipe import Recipe
 from fewmask.shapes import Task
 from fewmask.training.run import Run
@@ -64,6 +63,9 @@ def read_cohorts(recipe: Recipe) -> tuple[dict[str, Cohort], dict[str, int | Non
             cohorts["source"] = read_cohort(folders.source)
         if folders.target is not None:
             cohorts["target"] = read_cohort(folders.target, masks=False)
+    for role, channel in (("source", folders.source_channel), ("target", folders.target_channel)):
+        if channel is not None and role not in cohorts:
+            raise InputFault(f"--{role}-channel {channel}: there is no --{role} whose channel it could be")
     if not cohorts:
         raise InputFault(f"recipe {recipe.name}: no data; give --masks DIR, or --source DIR --target DIR")
     for role in ("source", "masks"):
@@ -173,6 +175,8 @@ def assemble(
     splits = divide(recipe, cohorts) if not run.splits.exists() else _kept_splits(run, cohorts)
     cases = {role: training_cases(cohort, splits[role]) for role, cohort in cohorts.items()}
     preparations = kept_preparations(run) or _decided(recipe, cohorts, channels, cases, progress, cache)
+    if not run.material.exists():
+        _require_apart(recipe, cohorts, splits)
     stores: dict[str, SliceStore] = {}
     for role, cohort in cohorts.items():
         stores[role] = _store(run, role, cohort, cases[role], preparations[role], cache, progress)
@@ -187,6 +191,37 @@ def assemble(
     entries = {role: {"store": str(store.folder), "key": store.folder.name} for role, store in stores.items()}
     write_json(run.material, {"classes": classes, "channels": prepared_channels, "roles": entries})
     return Material(Task(prepared_channels, classes, recipe.size), splits, preparations, stores)
+
+
+def _require_apart(recipe: Recipe, cohorts: Mapping[str, Cohort], splits: Mapping[str, Split]) -> None:
+    """Refuse an image that trains with its mask in one cohort and is held out or tested in another.
+
+    Images are known by their files' bytes: names of patients are reused between hospitals and prove nothing.
+    """
+    if len(cohorts) < 2 or recipe.split.unit == "image":
+        return
+    learnt: dict[str, str] = {}
+    for role, cohort in cohorts.items():
+        if role != "target":
+            learnt |= {
+                _bytes_of(case): f"{role}'s {case.name}" for case in _named(cohort, splits[role].train)
+            }
+    for role, cohort in cohorts.items():
+        for case in _named(cohort, (*splits[role].validation, *splits[role].test)):
+            if _bytes_of(case) in learnt:
+                raise InputFault(
+                    f"{cohort.root}: {case.name} is held out here, and the same image trains as {learnt[_bytes_of(case)]}; "
+                    "remove it from one side, or accept it with --set split.unit=image"
+                )
+
+
+def _named(cohort: Cohort, names: tuple[str, ...]) -> list[Case]:
+    wanted = set(names)
+    return [case for case in cohort.cases if case.name in wanted]
+
+
+def _bytes_of(case: Case) -> str:
+    return image_key(case.images)
 
 
 def _store(
@@ -207,7 +242,7 @@ def _store(
 
 def load_material(recipe: Recipe, run: Run) -> Material:
     """What `assemble` left in the run folder: for the other processes of a run."""
-    content = json.loads(run.material.read_text(encoding="utf-8"))
+    content = read_json(run.material)
     roles: dict[str, Any] = content["roles"]
     return Material(
         Task(content["channels"], tuple(content["classes"]), recipe.size),
@@ -261,13 +296,13 @@ def kept_preparations(run: Run) -> dict[str, Preparation] | None:
     """How a run prepares each role's images, or None where it has not decided yet."""
     if not run.preparations.exists():
         return None
-    content = json.loads(run.preparations.read_text(encoding="utf-8"))
+    content = read_json(run.preparations)
     return {role: from_mapping(Preparation, entry, str(run.preparations)) for role, entry in content.items()}
 
 
 def class_names(run: Run) -> tuple[str, ...]:
     """The classes that a run was trained on, background first."""
-    return tuple(json.loads(run.material.read_text(encoding="utf-8"))["classes"])
+    return tuple(read_json(run.material)["classes"])
 
 
 def _kept_splits(run: Run, cohorts: Mapping[str, Cohort]) -> dict[str, Split]:
@@ -280,7 +315,7 @@ def _kept_splits(run: Run, cohorts: Mapping[str, Cohort]) -> dict[str, Split]:
 def _require_unchanged(run: Run, role: str, key: str, cohort: Cohort) -> None:
     if not run.material.exists():
         return
-    before = json.loads(run.material.read_text(encoding="utf-8"))["roles"][role]["key"]
+    before = read_json(run.material)["roles"][role]["key"]
     if before != key:
         raise InputFault(
             f"{cohort.root}: its images or masks have changed since the run began; train into another --out"

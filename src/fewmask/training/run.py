@@ -1,7 +1,6 @@
 """The run folder: what was run, on what, how far it came, and a lock so that only one process works on it."""
 
 import fcntl
-import json
 import os
 import platform
 from collections.abc import Generator
@@ -15,7 +14,7 @@ import torch
 import fewmask
 from fewmask.config import read_yaml, to_mapping, to_yaml
 from fewmask.errors import InputFault
-from fewmask.files import write_json, write_text
+from fewmask.files import read_json, write_json, write_text
 from fewmask.methods.kinds import KINDS
 from fewmask.recipe import Recipe, recipe_from_mapping
 
@@ -91,21 +90,23 @@ class Run:
 
         Raises InputFault with the difference where the folder belongs to another recipe, or to something else.
         """
-        if self.recipe_file.exists():
+        # Until its data were prepared a run holds nothing worth keeping, and may begin anew with another recipe.
+        if self.recipe_file.exists() and self.material.exists():
             changed = differences(_deciding(self.recipe()), _deciding(recipe))
             if changed:
                 raise InputFault(
                     f"{self.folder}: was begun with another recipe ({'; '.join(changed[:4])}); choose another --out"
                 )
             return self._environment_remarks(environment)
-        if any(entry.name not in (".lock", "environment.json") for entry in self.folder.iterdir()):
+        kept = {".lock", "environment.json", *([self.recipe_file.name] if self.recipe_file.exists() else [])}
+        if any(entry.name not in kept for entry in self.folder.iterdir()):
             raise InputFault(f"{self.folder}: is not empty and not a run folder; choose another --out")
         write_json(self.folder / "environment.json", environment)
         write_text(self.recipe_file, to_yaml(recipe))
         return []
 
     def _environment_remarks(self, environment: dict[str, Any]) -> list[str]:
-        before = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
+        before: dict[str, Any] = read_json(self.folder / "environment.json")
         return [
             f"{key} was {before.get(key)} when the run began and is {environment[key]} now: "
             "the result may differ in its last digits"
@@ -115,8 +116,13 @@ class Run:
 
 
 def _deciding(recipe: Recipe) -> dict[str, Any]:
-    """The recipe less what changes no result, so that a run may go on with another value of it."""
+    """The recipe less what changes no result, so that a run may go on with another value of it.
+
+    Folders may have moved: that their images are the same is judged by content when they are read.
+    """
     mapping: dict[str, Any] = to_mapping(recipe)
+    for role in ("masks", "source", "target"):
+        mapping["cohorts"][role] = mapping["cohorts"][role] is not None
     return {
         key: value
         for key, value in mapping.items()

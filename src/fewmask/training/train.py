@@ -67,10 +67,10 @@ def train(
     devices: int = 1,
     cache: Path | None = None,
     progress: Progress = silent,
-) -> None:
+) -> bool:
     """Train a recipe into a run folder; the same call goes on with a run that was stopped.
 
-    Raises InputFault, RunFailed, or Interrupted after a signal (a checkpoint is written first).
+    Returns whether this is the first of the run's processes, which speaks for all of them. Raises InputFault, RunFailed, or Interrupted after a signal (a checkpoint is written first).
     """
     began = time.monotonic()
     fabric = make_fabric(device, devices, recipe.precision)
@@ -84,12 +84,13 @@ def train(
             return _opened(fabric, run, recipe, cache_root(cache), progress)
 
         if not together(fabric, prepare if first else None):
-            return
+            return first
         material = load_material(recipe, run)
         for number, stage in enumerate(recipe.stages):
             _stage(fabric, run, recipe, number, stage, material)
         if first:
             run.finish(time.monotonic() - began)
+        return first
 
 
 @contextmanager
@@ -127,7 +128,11 @@ def _opened(fabric: Fabric, run: Run, recipe: Recipe, cache: Path, progress: Pro
     if run.finished():
         tell(f"{run.folder}: this run is finished; choose another --out to train again")
         return False
-    assemble(recipe, run, cache, progress, tell)
+    material = assemble(recipe, run, cache, progress, tell)
+    for number, stage in enumerate(recipe.stages):
+        # A fault of a late stage must not wait until the earlier ones have trained.
+        shares_of(stage, number, material, rank_count())
+        validation_of(stage, material)
     held = sum(file.stat().st_size for file in cache.rglob("*.npy")) / GIB
     tell(f"slice stores: {held:.2f} GiB in {cache}; remove that folder to clear them")
     return True

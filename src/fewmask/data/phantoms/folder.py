@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import shutil
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +68,31 @@ def refuse_occupied(folders: Sequence[Path]) -> None:
     for folder in folders:
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise InputFault(f"{folder}: exists already and is not empty; remove it or choose another folder")
+
+
+@contextmanager
+def drawn_aside(out: Path, kind: str, names: Sequence[str]) -> Generator[Path]:
+    """Lend a hidden folder in `out` to draw in, and move the named folders from there to `out` at the end.
+
+    A failure leaves nothing; a kill leaves the hidden folder, which the next try of this kind clears. Raises
+    `InputFault` where a named folder is occupied, before a file is written.
+    """
+    finals = [out / name for name in names]
+    refuse_occupied(finals)
+    # Inside `out`, so that it is on one disk with it and moving is renaming.
+    aside = out / f".{kind}.unfinished"
+    if aside.exists():
+        shutil.rmtree(aside)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        refuse_occupied(finals)
+        for final in finals:
+            if final.exists():
+                final.rmdir()
+            (aside / final.name).rename(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_about(root: Path, drawn: Drawn, training: int) -> None:
