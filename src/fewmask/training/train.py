@@ -70,7 +70,8 @@ def train(
 ) -> bool:
     """Train a recipe into a run folder; the same call goes on with a run that was stopped.
 
-    Returns whether this is the first of the run's processes, which speaks for all of them. Raises InputFault, RunFailed, or Interrupted after a signal (a checkpoint is written first).
+    Returns whether this is the first of the run's processes, which speaks for all of them. Raises InputFault,
+    RunFailed, or Interrupted after a signal (a checkpoint is written first).
     """
     began = time.monotonic()
     fabric = make_fabric(device, devices, recipe.precision)
