@@ -21,7 +21,7 @@ def test_a_key_holds_for_every_stage_that_has_it() -> None:
 
 
 def test_a_stages_name_keeps_a_key_to_that_stage() -> None:
-    assert [stage.steps for stage in changed("translators.steps=7").stages] == [1200, 7]
+    assert [stage.steps for stage in changed("translators.steps=7").stages] == [1800, 7]
 
 
 def test_a_key_is_found_however_deep_it_lies() -> None:

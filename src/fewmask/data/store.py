@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,7 @@ def open_store(
     """
     if not _whole(folder):
         shutil.rmtree(folder, ignore_errors=True)
+        _forget_abandoned(folder.parent)
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
         try:
@@ -132,6 +134,13 @@ def open_store(
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return load_store(folder)
+
+
+def _forget_abandoned(cache: Path) -> None:
+    """Remove half-built stores that a killed process left a day or longer ago."""
+    for abandoned in cache.glob(".building-*"):
+        if time.time() - abandoned.stat().st_mtime > 86_400:
+            shutil.rmtree(abandoned, ignore_errors=True)
 
 
 def _whole(folder: Path) -> bool:

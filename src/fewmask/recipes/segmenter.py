@@ -14,7 +14,7 @@ def segmenter_stage(small: bool) -> Stage:
     return Stage(
         name="segmenter",
         method=SupervisedConfig(network=UNetConfig(widths)),
-        steps=1200 if small else 1500,
+        steps=1800 if small else 1500,
         batch=8 if small else 16,
         choose="validation",
     )

@@ -78,6 +78,20 @@ def listening() -> Generator[Stop]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def unwinding() -> Generator[None]:
+    """Turn SIGTERM into Interrupted while a run is prepared, so that half-built files are removed on the way out."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def fit(fabric: Fabric, method: Method, job: Job, journal: Journal | None, position: Position) -> None:
     """Train one stage from `position` to its end, writing its checkpoints.
 

@@ -24,7 +24,7 @@ from fewmask.ranks import rank_count
 from fewmask.recipe import Recipe, Stage
 from fewmask.shapes import Task
 from fewmask.training.checkpoint import Checkpoints, Position, load_networks
-from fewmask.training.fit import Job, Validation, fit
+from fewmask.training.fit import Job, Validation, fit, unwinding
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
 from fewmask.training.material import Material, assemble, load_material
@@ -77,7 +77,7 @@ def train(
     fabric = make_fabric(device, devices, recipe.precision)
     fabric.launch()
     run = Run(out)
-    with ExitStack() as stack, leaving():
+    with ExitStack() as stack, leaving(), unwinding():
         first = fabric.is_global_zero
 
         def prepare() -> bool:
