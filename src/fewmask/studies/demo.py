@@ -18,8 +18,8 @@ from fewmask.training.train import tell, train
 
 SIZE = 64
 CASES = 60
-SEGMENTER_STEPS = 200
-TRANSLATOR_STEPS = 300
+SEGMENTER_STEPS = 150
+TRANSLATOR_STEPS = 240
 
 
 @dataclass(frozen=True)
