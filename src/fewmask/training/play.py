@@ -48,14 +48,18 @@ def backward(fabric: Fabric, method: Method, turn: Turn, keep_graph: bool) -> No
 
 
 def share(parameters: list[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over processes; a parameter that a process did not use counts as 0."""
+    """Replace each gradient by its mean over processes.
+
+    A parameter that a process did not use counts as 0 there; one that no process used keeps no gradient, so that its
+    optimiser leaves it alone, momentum included.
+    """
+    used = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), used.to(gradients[0].dtype)])
     dist.all_reduce(flat)
-    flat /= rank_count()
-    parts = flat.split([parameter.numel() for parameter in parameters])
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.grad = part.view_as(parameter).clone()
+    *parts, used = flat.split([*(parameter.numel() for parameter in parameters), len(parameters)])
+    for parameter, part, users in zip(parameters, parts, used.tolist(), strict=True):
+        parameter.grad = (part / rank_count()).view_as(parameter).clone() if users else None
 
 
 def require_finite(turns: tuple[Turn, ...]) -> None:
