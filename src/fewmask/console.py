@@ -21,17 +21,23 @@ def silent(title: str, items: int) -> AbstractContextManager[Callable[[], None]]
     return nullcontext(lambda: None)
 
 
-@contextmanager
-def progress(title: str, items: int) -> Generator[Callable[[], None]]:
-    """A bar of so many items, or now and then a line where no terminal is watching."""
-    bar = bars.Progress(
+def progress_bar(*more: bars.ProgressColumn) -> bars.Progress:
+    """A bar on standard error with a count and the time left, and `more` columns; silent where no terminal watches."""
+    return bars.Progress(
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(),
+        *more,
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )
+
+
+@contextmanager
+def progress(title: str, items: int) -> Generator[Callable[[], None]]:
+    """A bar of so many items, or now and then a line where no terminal is watching."""
+    bar = progress_bar()
     told = time.monotonic()
     done = 0
 

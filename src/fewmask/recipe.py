@@ -5,16 +5,13 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import nn
 
 from fewmask.config import STRICT, did_you_mean, from_mapping, parse_assignment, to_mapping
 from fewmask.errors import InputFault
 from fewmask.shapes import Task
-
-WeightedConfig = TypeVar("WeightedConfig", bound="MethodConfig")
-
 
 Reads = Literal["labelled", "adaptation"]
 """What a training step takes: labelled images, or a labelled source beside an unlabelled target."""

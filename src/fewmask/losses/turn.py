@@ -6,7 +6,6 @@ step holds an `if`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -69,9 +68,6 @@ class Weights:
         values = {name: term() for name, term in terms.items() if self.value(name, progress) != 0.0}
         loss = torch.stack(list(values.values())).sum() if values else torch.zeros(())
         return Turn(player, loss, {name: value.detach() for name, value in values.items()})
-
-
-WeightsType = TypeVar("WeightsType", bound=Weights)
 
 
 def term_names(weights: Weights) -> tuple[str, ...]:

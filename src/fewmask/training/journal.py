@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 from tensorboardX import SummaryWriter
 
+from fewmask.console import PATIENCE, progress_bar
 from fewmask.files import replaced
 from fewmask.losses.turn import Turn
-
-QUIET_SECONDS = 15.0
-"""Where nobody watches a terminal, a line of progress is printed this often."""
 
 
 class Journal:
@@ -33,15 +30,7 @@ class Journal:
         self._turns = 0
         forget_after(log, stage, start)
         self.board = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=start)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
+        self.progress = progress_bar(TextColumn("{task.fields[losses]}"))
         self.task = self.progress.add_task(stage, total=steps, completed=start, losses="")
 
     def __enter__(self) -> "Journal":
@@ -83,7 +72,7 @@ class Journal:
     def _tell(self, step: int, losses: Mapping[str, float]) -> None:
         text = "  ".join(f"{key} {value:.3f}" for key, value in losses.items())
         self.progress.update(self.task, losses=text)
-        quiet = self.progress.disable and (time.monotonic() - self.told > QUIET_SECONDS or step == self.steps)
+        quiet = self.progress.disable and (time.monotonic() - self.told > PATIENCE or step == self.steps)
         if quiet:
             self.told = time.monotonic()
             pace = (self.told - self.began) / max(1, step - self.start)
