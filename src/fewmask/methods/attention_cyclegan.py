@@ -19,7 +19,7 @@ from fewmask.config import did_you_mean
 from fewmask.data.batch import Adaptation
 from fewmask.data.replay import Replay
 from fewmask.errors import InputFault
-from fewmask.losses.adversarial import fool, tell_apart
+from fewmask.losses.adversarial import Adversarial, fool, tell_apart
 from fewmask.losses.attention import (
     attended_map,
     counted_map,
@@ -35,7 +35,7 @@ from fewmask.networks.attention import AgganAttention, NoAttention, ResidualAtte
 from fewmask.networks.critic import PatchCritic
 from fewmask.networks.translator import ResNetTranslator
 from fewmask.recipe import Reads
-from fewmask.shapes import Images, Logits, Task
+from fewmask.shapes import Images, Logits, Task, Verdicts
 
 Attention = Annotated[NoAttention | AgganAttention | ResidualAttention, Field(discriminator="kind")]
 
@@ -69,7 +69,8 @@ class AttentionCycleGANConfig:
     """Options of `AttentionCycleGAN`.
 
     `attended` names the classes that may be re-drawn; None is all of them. From the share `attention_frozen` of the
-    training on the attention learns no more (AGGAN). Thresholds are on maps in [0, 1].
+    training on the attention learns no more, and from `critic_norms_end` on the critics leave out their instance
+    norms (AGGAN has both). Thresholds are on maps in [0, 1].
     """
 
     reads: ClassVar[Reads] = "adaptation"
@@ -84,9 +85,11 @@ class AttentionCycleGANConfig:
     attended: tuple[str, ...] | None = None
     phases: tuple[Phase, ...] = (Phase(0.0, "image"),)
     attention_frozen: float = 1.0
+    critic_norms_end: float = 1.0
     attention_threshold: float = 0.2
     saliency_threshold: float = 0.7
     saliency_space: ColourSpace = "lab"
+    adversarial: Adversarial = "least_squares"
     weights: TranslationWeights = TranslationWeights()
     optimiser: Adam = Adam(rate=2e-4, beta1=0.5, schedule=Schedule("linear", 0.5))
 
@@ -109,6 +112,9 @@ class AttentionCycleGAN(Method):
         self.attended = _attended_classes(config.attended, task)
         if not isinstance(config.attention, NoAttention):
             chosen = "as chosen" if config.attended else "all; choose with --set attended=[...]"
+            self.kept_classes = tuple(
+                index for index in range(len(task.classes)) if index not in self.attended
+            )
             names = ", ".join(task.classes[index] for index in self.attended)
             self.remarks = (f"classes that may be re-drawn: {names} ({chosen})",)
         self.to_target = _translator(config, task.channels)
@@ -150,8 +156,8 @@ class AttentionCycleGAN(Method):
             "translators",
             progress,
             adversarial=lambda: (
-                fool(self.target_critic(self._shown(as_target, progress)))
-                + fool(self.source_critic(self._shown(as_source, progress)))
+                fool(self._judged(self.target_critic, as_target, progress), self.config.adversarial)
+                + fool(self._judged(self.source_critic, as_source, progress), self.config.adversarial)
             ),
             cycle=lambda: (
                 cycle_consistency(source, source_again().image)
@@ -189,9 +195,15 @@ class AttentionCycleGAN(Method):
             name,
             progress,
             adversarial=lambda: tell_apart(
-                critic(self._shown(real, progress)), critic(self._shown(_replayed(replay, fake), progress))
+                self._judged(critic, real, progress),
+                self._judged(critic, _replayed(replay, fake), progress),
+                self.config.adversarial,
             ),
         )
+
+    def _judged(self, critic: PatchCritic, translation: Translation, progress: float) -> Verdicts:
+        """A critic's verdicts on what it is shown of an image in this phase."""
+        return critic(self._shown(translation, progress), progress < self.config.critic_norms_end)
 
     def _shown(self, translation: Translation, progress: float) -> Images:
         """What the critics see of an image in this phase; the map that hides the rest has no gradient."""
@@ -217,13 +229,17 @@ class AttentionCycleGAN(Method):
             self.config.saliency_threshold,
         )
 
-    def translate(self, images: Images) -> Images:
+    def translate(self, images: Images) -> Translation:
         """Target images as the source hospital would have taken them."""
-        return self.to_source(images).image
+        return self.to_source(images)
+
+    def restyle(self, images: Images) -> Images:
+        """Source images as the target hospital would have taken them."""
+        return self.to_target(images).image
 
     def segment(self, images: Images) -> Logits:
         """The frozen source segmenter on translated target images."""
-        return self.segmenter(self.translate(images))
+        return self.segmenter(self.translate(images).image)
 
     def validate_segment(self, images: Images) -> Logits:
         """The frozen segmenter on source images."""

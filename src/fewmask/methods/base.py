@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fewmask.losses.turn import Turn
+from fewmask.networks.attended import Translation
 from fewmask.shapes import Images, Logits, Task
 
 Move = Turn | tuple[Turn, ...]
@@ -77,6 +78,9 @@ class Method(nn.Module, ABC):
     remarks: tuple[str, ...] = ()
     """What a user should be told about how the method took its options."""
 
+    kept_classes: tuple[int, ...] = ()
+    """Classes whose pixels a translation shall leave as they are."""
+
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
@@ -96,8 +100,12 @@ class Method(nn.Module, ABC):
     def validate_segment(self, images: Images) -> Logits:
         """Class scores for prepared images of the labelled cohort: what validation on held-out patients uses."""
 
-    def translate(self, images: Images) -> Images | None:
-        """The images as the method re-draws them before it segments, or None where it does not."""
+    def translate(self, images: Images) -> Translation | None:
+        """Images to be segmented as the method re-draws them first, and where; None where it does not re-draw."""
+        return None
+
+    def restyle(self, images: Images) -> Images | None:
+        """Labelled images as the other domain would have taken them, or None where the method re-draws none."""
         return None
 
     def player(self, name: str) -> Player:

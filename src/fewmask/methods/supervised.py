@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from fewmask.data.batch import Labelled
-from fewmask.losses.segmentation import cross_entropy, soft_dice
+from fewmask.losses.segmentation import DiceForm, cross_entropy, soft_dice
 from fewmask.losses.turn import Ramp, Weights
 from fewmask.methods.base import Adam, Method, Move, Player, Schedule
 from fewmask.networks.unet import UNet, UNetConfig
@@ -28,13 +28,14 @@ class SupervisedWeights(Weights):
 
 @dataclass(frozen=True)
 class SupervisedConfig:
-    """Options of `Supervised`."""
+    """Options of `Supervised`. `dice` chooses among the published forms of the soft Dice, see `DiceForm`."""
 
     reads: ClassVar[Reads] = "labelled"
 
     kind: Literal["supervised"] = "supervised"
     network: UNetConfig = UNetConfig()
     weights: SupervisedWeights = SupervisedWeights()
+    dice: DiceForm = DiceForm()
     optimiser: Adam = Adam(rate=1e-3, weight_decay=1e-4, schedule=Schedule("cosine", 0.0))
 
     def build(self, task: Task, segmenter: nn.Module | None) -> "Supervised":
@@ -48,6 +49,7 @@ class Supervised(Method):
     def __init__(self, config: SupervisedConfig, task: Task) -> None:
         super().__init__(task)
         self.weights = config.weights
+        self.dice = config.dice
         self.segmenter = UNet(task.channels, len(task.classes), config.network)
         self.players = (Player("segmenter", self.segmenter, config.optimiser),)
 
@@ -58,7 +60,7 @@ class Supervised(Method):
             "segmenter",
             progress,
             cross_entropy=lambda: cross_entropy(logits, batch.masks),
-            dice=lambda: soft_dice(logits.softmax(1), batch.masks),
+            dice=lambda: soft_dice(logits.softmax(1), batch.masks, self.dice),
         )
 
     def segment(self, images: Images) -> Logits:

@@ -50,15 +50,20 @@ class PatchCritic(nn.Module):
         """The smallest side, in pixels, of an image that still gets a verdict: 24 for three layers."""
         return 3 * 2**self.layers
 
-    def forward(self, images: Images) -> Verdicts:
+    def forward(self, images: Images, normalised: bool = True) -> Verdicts:
         """Unbounded verdicts, (B, 1, h, w) with h = H / 2^layers - 2 rounded down: 62 for 512 pixels.
 
-        Raises ValueError for images below `smallest_size`.
+        Without `normalised` the instance norms are passed by; AGGAN's code does so once its critics see masked
+        images, whose grey would otherwise weigh in every norm. Raises ValueError for images below `smallest_size`.
         """
         if min(images.shape[-2:]) < self.smallest_size:
             size = tuple(images.shape[-2:])
             raise ValueError(f"this critic needs images of {self.smallest_size} pixels or more, not {size}")
-        return self.judge(images)
+        features = images
+        for layer in self.judge:
+            if normalised or not isinstance(layer, nn.InstanceNorm2d):
+                features = layer(features)
+        return features
 
 
 def _convolution(inner: int, outer: int, stride: int, bias: bool = True) -> nn.Conv2d:

@@ -43,14 +43,15 @@ def cyclegan(small: bool) -> Recipe:
 
 
 def aggan(small: bool) -> Recipe:
-    """AGGAN (Mejjati et al. 2018): attention without labels; after 30 % critics see only where it is.
+    """AGGAN (Mejjati et al. 2018): attention without labels; after 30 % it is frozen, and critics see only it.
 
-    Differs: the critics keep their instance norms after that point, where the released code drops them.
+    From there on the critics also leave out their instance norms, as the released code does.
     """
     config = AttentionCycleGANConfig(
         attention=AgganAttention(),
         phases=(Phase(0.0, "image"), Phase(0.3, "attended")),
         attention_frozen=0.3,
+        critic_norms_end=0.3,
         attention_threshold=0.1,
         weights=TranslationWeights(identity=0.0),
         optimiser=Adam(rate=1e-4, beta1=0.5, schedule=Schedule("linear", 0.5)),

@@ -195,7 +195,7 @@ class _Keeper:
         images = (batch.target if isinstance(batch, Adaptation) else batch).images[:4]
         self.method.eval()
         translated = self.method.translate(images)
-        columns = [images] if translated is None else [images, translated]
+        columns = [images] if translated is None else [images, translated.image]
         classes = self.method.segment(images).argmax(1, keepdim=True)
         columns.append(classes / max(1, len(self.method.task.classes) - 1) * 2.0 - 1.0)
         self.journal.picture(step, "target" if translated is not None else "batch", columns)
