@@ -73,6 +73,8 @@ class Augmentation:
 class Stage:
     """One training. `segmenter` names an earlier stage whose network this one uses, frozen.
 
+    `restyled_by` names an earlier stage that re-draws the source's images in the target's look; this one then
+    learns from those, under the source's masks.
     `choose` is the rule that picks the checkpoint: the last one, or the best on the held-out labelled patients.
     `masks_share` is the part of a batch that comes from `cohorts.masks` where `cohorts.source` is labelled too.
     """
@@ -83,6 +85,7 @@ class Stage:
     batch: int
     augmentation: Augmentation = field(default_factory=Augmentation)
     segmenter: str | None = None
+    restyled_by: str | None = None
     choose: Literal["last", "validation"] = "last"
     validate_every: int = 100
     masks_share: float = 0.5
@@ -124,11 +127,10 @@ class Recipe:
                 raise InputFault(
                     f"stage {stage.name!r}: give each stage a name of its own, of letters, digits, - and _"
                 )
-            if stage.segmenter is not None and stage.segmenter not in known:
-                remedy = did_you_mean(stage.segmenter, known) if known else "no stage comes before it"
-                raise InputFault(
-                    f"stage {stage.name}: segmenter={stage.segmenter} is no earlier stage; {remedy}"
-                )
+            for key, earlier in (("segmenter", stage.segmenter), ("restyled_by", stage.restyled_by)):
+                if earlier is not None and earlier not in known:
+                    remedy = did_you_mean(earlier, known) if known else "no stage comes before it"
+                    raise InputFault(f"stage {stage.name}: {key}={earlier} is no earlier stage; {remedy}")
             known.append(stage.name)
         if self.log_every < 1 or self.workers < 0 or self.seed < 0:
             raise InputFault("log_every must be at least 1, workers and seed at least 0")

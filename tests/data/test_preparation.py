@@ -172,3 +172,21 @@ def test_a_volume_for_a_run_of_pictures_is_refused() -> None:
     volume = Raster(np.zeros((1, 4, 4, 4), np.uint8), (1.0, 1.0, 1.0), "mm", np.eye(4))
     with pytest.raises(InputFault, match="trained on pictures"):
         scaled(volume, PICTURE)
+
+
+def test_a_picture_is_padded_with_its_mirror_image_and_so_is_its_mask() -> None:
+    values = np.random.default_rng(0).integers(0, 3, (1, 40, 100)).astype(np.uint8)
+    raster = Raster(values * 100, (1.0, 1.0), "px", None)
+    preparation = replace(PICTURE, size=112)
+    place = replace(placement(raster, preparation), height=40, width=100, top=36, left=6)
+    expected = np.pad(values, ((0, 0), (36, 36), (6, 6)), mode="symmetric")
+    images = place_images(values[None].astype(np.float32) - 1.0, place, 112)
+    assert np.array_equal(place_masks(values, place, 112).numpy(), expected)
+    assert np.array_equal(images[0].numpy(), expected - 1.0)
+
+
+def test_a_slice_of_a_volume_is_padded_with_air() -> None:
+    raster = Raster(np.zeros((1, 40, 100, 3), np.float32), (1.0, 1.0, 3.0), "mm", None)
+    place = placement(raster, replace(PICTURE, slice_axis=2))
+    prepared = place_images(np.ones((1, 1, 100, 40), np.float32), place, 64)
+    assert float(prepared.min()) == -1.0

@@ -68,13 +68,17 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image of `shape` lies in the prepared square: resized to `height` x `width`, at `top`, `left`."""
+    """Where an image of `shape` lies in the prepared square: resized to `height` x `width`, at `top`, `left`.
+
+    What is left of the square is `mirrored` (pictures), or the darkest value and background (volumes).
+    """
 
     shape: tuple[int, int]
     height: int
     width: int
     top: int
     left: int
+    mirrored: bool = False
 
 
 def decide(role: str, looks: Sequence[Look], channel_names: Sequence[str], grid: Grid) -> Preparation:
@@ -207,24 +211,30 @@ def placement(raster: Raster, preparation: Preparation) -> Placement:
     # A volume wider than any that was trained on is shrunk to fit rather than cut.
     pixel = max(preparation.pixel_mm or 0.0, max(extents) / size)
     height, width = (min(size, max(1, round(extent / pixel))) for extent in extents)
-    return Placement((rows, columns), height, width, (size - height) // 2, (size - width) // 2)
+    # A photograph goes on beyond its frame; around a body there is air.
+    mirrored = preparation.slice_axis is None
+    return Placement((rows, columns), height, width, (size - height) // 2, (size - width) // 2, mirrored)
 
 
 def place_images(slices: np.ndarray, place: Placement, size: int) -> torch.Tensor:
-    """Slices (N, C, H, W) in [-1, 1] resized and padded with -1 to (N, C, size, size)."""
+    """Slices (N, C, H, W) in [-1, 1] resized and padded with their mirror image, or -1, to (N, C, size, size).
+
+    Black bars around some pictures and not around others would be a difference of domains to a critic, and
+    translators have been seen to paint them over, with the rim of the body beside them.
+    """
     images = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.float32))
     wanted = (place.height, place.width)
     if wanted != place.shape:
         shrinks = place.height < place.shape[0] or place.width < place.shape[1]
         images = F.interpolate(images, wanted, mode="bilinear", align_corners=False, antialias=shrinks)
-    return F.pad(images.clamp(-1.0, 1.0), _margins(place, size), value=-1.0)
+    return _padded(images.clamp(-1.0, 1.0), place, size, value=-1.0)
 
 
 def place_masks(slices: np.ndarray, place: Placement, size: int) -> torch.Tensor:
-    """Class slices (N, H, W) resized (nearest) and padded with background to (N, size, size), uint8."""
+    """Class slices (N, H, W) resized (nearest) and padded as the images are, or with background, uint8."""
     masks = torch.from_numpy(np.ascontiguousarray(slices))[:, None].float()
     masks = F.interpolate(masks, (place.height, place.width), mode="nearest-exact")
-    return F.pad(masks[:, 0].to(torch.uint8), _margins(place, size), value=0)
+    return _padded(masks[:, 0].to(torch.uint8), place, size, value=0)
 
 
 def replace_in_original(probabilities: torch.Tensor, place: Placement) -> torch.Tensor:
@@ -235,6 +245,19 @@ def replace_in_original(probabilities: torch.Tensor, place: Placement) -> torch.
     return F.interpolate(inner, place.shape, mode="bilinear", align_corners=False)
 
 
-def _margins(place: Placement, size: int) -> list[int]:
+def _padded(slices: torch.Tensor, place: Placement, size: int, value: float) -> torch.Tensor:
+    if place.mirrored:
+        rows = _mirrored_positions(size, place.top, place.height)
+        return slices[..., rows, :][..., _mirrored_positions(size, place.left, place.width)]
     right, bottom = size - place.width - place.left, size - place.height - place.top
-    return [place.left, right, place.top, bottom]
+    return F.pad(slices, [place.left, right, place.top, bottom], value=value)
+
+
+def _mirrored_positions(size: int, start: int, length: int) -> torch.Tensor:
+    """For each of `size` places the one of `length` that it shows, the first lying at `start`.
+
+    >>> _mirrored_positions(7, 2, 3).tolist()
+    [1, 0, 0, 1, 2, 2, 1]
+    """
+    place = (torch.arange(size) - start) % (2 * length)
+    return torch.minimum(place, 2 * length - 1 - place)

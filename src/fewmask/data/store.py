@@ -30,7 +30,7 @@ from fewmask.data.raster import Raster, read_case, read_classes
 from fewmask.data.survey import Look
 from fewmask.errors import InputFault
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same images would be stored otherwise, so that an old store is never taken for a new one."""
 
 
@@ -158,6 +158,33 @@ def load_store(folder: Path) -> SliceStore:
     """A store that was built before."""
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return SliceStore(folder, tuple(index["cases"]), tuple(index["first_row"]))
+
+
+def derive_store(
+    folder: Path, origin: SliceStore, redraw: Callable[[np.ndarray], np.ndarray], stored: Callable[[], None]
+) -> SliceStore:
+    """A store of the same cases and masks with other images, built in `folder` if it is not there yet.
+
+    `redraw` takes and gives images (N, C, S, S) in [-1, 1], 8 slices or fewer at a time; `stored` is called after
+    each such part.
+    """
+    if not _whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+        try:
+            for name in ("masks.npy", "index.json"):
+                shutil.copyfile(origin.folder / name, temporary / name)
+            shape = np.load(origin.folder / "images.npy", mmap_mode="r").shape
+            with _GrowingArray(temporary / "images.npy", np.float16, shape[1:]) as images:
+                for start in range(0, origin.row_count, 8):
+                    rows = np.arange(start, min(start + 8, origin.row_count))
+                    images.append(redraw(origin.images(rows)))
+                    stored()
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return load_store(folder)
 
 
 def _build(

@@ -81,6 +81,32 @@ def msl(small: bool) -> Recipe:
     return _translated("msl", small, config, 512)
 
 
+def cyclegan_train_on_translated(small: bool) -> Recipe:
+    """CycleGAN, used the other way round: see `train_on_translated`."""
+    return train_on_translated(cyclegan(small), small)
+
+
+def aggan_train_on_translated(small: bool) -> Recipe:
+    """AGGAN, used the other way round: see `train_on_translated`."""
+    return train_on_translated(aggan(small), small)
+
+
+def msl_train_on_translated(small: bool) -> Recipe:
+    """MSL, used the other way round: see `train_on_translated`."""
+    return train_on_translated(msl(small), small)
+
+
+def train_on_translated(recipe: Recipe, small: bool) -> Recipe:
+    """The same translators, used the other way round: the source's images are re-drawn in the target's look, and a
+    new segmenter learns on them, with the same strong augmentation. It then segments target images as they are.
+
+    Differs from MSL, which translates target images for the source's segmenter (`translate_then_segment`). Which of
+    the two serves better depends on the pair.
+    """
+    segmenter = replace(segmenter_stage(small), name="target_segmenter", restyled_by="translators")
+    return replace(recipe, name=f"{recipe.name}_train_on_translated", stages=(*recipe.stages, segmenter))
+
+
 def msl_without_attention_consistency(small: bool) -> Recipe:
     """MSL, Table 1, "w/o L_att": the attention is not tied to classes."""
     return _without_terms("attention_consistency", small, "attention_source", "attention_target")

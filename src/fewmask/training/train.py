@@ -28,6 +28,7 @@ from fewmask.training.fit import Job, Validation, fit, unwinding
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
 from fewmask.training.material import Material, assemble, load_material
+from fewmask.training.restyle import restyled
 from fewmask.training.run import Run, environment
 
 
@@ -88,7 +89,7 @@ def train(
             return first
         material = load_material(recipe, run)
         for number, stage in enumerate(recipe.stages):
-            _stage(fabric, run, recipe, number, stage, material)
+            _stage(fabric, run, recipe, number, stage, material, progress)
         if first:
             run.finish(time.monotonic() - began)
         return first
@@ -139,7 +140,15 @@ def _opened(fabric: Fabric, run: Run, recipe: Recipe, cache: Path, progress: Pro
     return True
 
 
-def _stage(fabric: Fabric, run: Run, recipe: Recipe, number: int, stage: Stage, material: Material) -> None:
+def _stage(
+    fabric: Fabric,
+    run: Run,
+    recipe: Recipe,
+    number: int,
+    stage: Stage,
+    material: Material,
+    progress: Progress,
+) -> None:
     checkpoints = Checkpoints(run.stage_folder(recipe, stage.name), stage.name, fabric.global_rank)
 
     def build() -> Method:
@@ -154,6 +163,12 @@ def _stage(fabric: Fabric, run: Run, recipe: Recipe, number: int, stage: Stage, 
     position = checkpoints.resume(method)
     if position.step >= stage.steps:
         return
+    if stage.restyled_by is not None:
+        earlier = recipe.stage(stage.restyled_by)
+        folder = run.folder / "stages" / stage.name / "restyled"
+        material = restyled(
+            material, folder, lambda: trained_method(recipe, earlier, material.task, run), fabric, progress
+        )
     shares = shares_of(stage, number, material, rank_count())
     job = Job(recipe, stage, number, shares, validation_of(stage, material), checkpoints)
     if fabric.is_global_zero:
@@ -186,11 +201,20 @@ def build_method(recipe: Recipe, stage: Stage, task: Task, run: Run | None) -> M
     segmenter: nn.Module | None = None
     if stage.segmenter is not None:
         earlier = recipe.stage(stage.segmenter)
-        trained = build_method(recipe, earlier, task, run)
-        if run is not None:
-            load_networks(trained, Checkpoints(run.stage_folder(recipe, earlier.name), earlier.name).chosen)
+        trained = (
+            build_method(recipe, earlier, task, None)
+            if run is None
+            else (trained_method(recipe, earlier, task, run))
+        )
         segmenter = trained.get_submodule("segmenter")
     return stage.method.build(task, segmenter)
+
+
+def trained_method(recipe: Recipe, stage: Stage, task: Task, run: Run) -> Method:
+    """A stage's method with the networks that its chosen checkpoint in `run` holds."""
+    method = build_method(recipe, stage, task, run)
+    load_networks(method, Checkpoints(run.stage_folder(recipe, stage.name), stage.name).chosen)
+    return method
 
 
 def take_over(method: Method, recipe: Recipe, stage: Stage, checkpoints: Checkpoints, fabric: Fabric) -> None:
