@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint install install-dev bench clean
+.PHONY: demo results test test-slow lint install install-dev bench clean
 
 demo: install
 	$(BIN)/fewmask demo --out demo
+
+# Hours on two cores; may be stopped and started again at any time.
+results: install
+	$(BIN)/fewmask study placenta --small --seeds 3 --out results/placenta
 
 test: lint
 	$(BIN)/pytest -n 2

@@ -13,8 +13,8 @@ from fewmask.config import STRICT, did_you_mean, from_mapping, parse_assignment,
 from fewmask.errors import InputFault
 from fewmask.shapes import Task
 
-Reads = Literal["labelled", "adaptation"]
-"""What a training step takes: labelled images, or a labelled source beside an unlabelled target."""
+Reads = Literal["labelled", "adaptation", "outcomes"]
+"""What a step takes: labelled images, a labelled source beside an unlabelled target, or images with outcomes."""
 
 
 class MethodConfig(Protocol):
@@ -99,7 +99,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A name, the folders, one or more stages, and what they share: image size in pixels, seed, split."""
+    """A name, the folders, one or more stages, and what they share: image size in pixels, seed, split.
+
+    `outcome` says what a method that reads outcomes learns: a column of cases.csv, or a rule such as "fir>=2".
+    """
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
@@ -108,6 +111,7 @@ class Recipe:
     size: int = 256
     seed: int = 0
     cohorts: Cohorts = field(default_factory=Cohorts)
+    outcome: str | None = None
     split: SplitConfig = field(default_factory=SplitConfig)
     start_from: Path | None = None
     checkpoint_minutes: float = 5.0
@@ -194,6 +198,11 @@ def override(recipe: Recipe, assignments: Iterable[str], kinds: Mapping[str, typ
         for home in homes:
             home[path[-1]] = value
     return recipe_from_mapping(mapping, kinds, "--set") if mapping != to_mapping(recipe) else recipe
+
+
+def takes(recipe: Recipe, assignment: str) -> bool:
+    """Whether the recipe has the key of a `--set key=value`."""
+    return bool(_homes(to_mapping(recipe), parse_assignment(assignment)[0]))
 
 
 def _homes(mapping: dict[str, Any], path: list[str]) -> list[dict[str, Any]]:

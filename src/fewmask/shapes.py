@@ -23,14 +23,24 @@ Probabilities: TypeAlias = Tensor
 Verdicts: TypeAlias = Tensor
 """(B, 1, h, w) float, unbounded: a critic's map, near 1 where it believes the image to be real."""
 
+Outcomes: TypeAlias = Tensor
+"""(B,) float: 1 where the patient has the outcome, 0 where not."""
+
+OutcomeLogits: TypeAlias = Tensor
+"""(B,) float, unbounded: how strongly each image speaks for the outcome, before the sigmoid."""
+
 IGNORED = 255
 """The label of pixels that neither train nor score (nnU-Net's `ignore`)."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a cohort asks of a network: `channels` in, `classes` out (background first), square `size` in pixels."""
+    """What a cohort asks of a network: `channels` in, `classes` out (background first), square `size` in pixels.
+
+    `prevalence` is the share of training cases that have the outcome, where the run learns one.
+    """
 
     channels: int
     classes: tuple[str, ...]
     size: int
+    prevalence: float | None = None

@@ -8,6 +8,7 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from fewmask.config import to_mapping
+from fewmask.data.outcomes import OutcomeRule
 from fewmask.data.preparation import Intensity, Preparation
 from fewmask.data.split import Split
 from fewmask.data.store import SliceStore
@@ -16,6 +17,7 @@ from fewmask.recipe import Recipe, Stage, recipe_from_mapping
 from fewmask.recipes.names import RECIPES
 from fewmask.shapes import Task
 from fewmask.training.material import Material
+from fewmask.training.outcomes import LearntOutcomes
 
 SIZE = 32
 CLASSES = ("background", "disc", "ruler")
@@ -64,7 +66,7 @@ def write_store(folder: Path, seed: int, labelled: bool, count: int = 7) -> Slic
 
 
 def tiny_material(folder: Path) -> Material:
-    """A labelled source and an unlabelled target."""
+    """A labelled source, every other case with an outcome, and an unlabelled target."""
     stores = {
         "source": write_store(folder / "source", 1, labelled=True),
         "target": write_store(folder / "target", 2, labelled=False),
@@ -75,7 +77,9 @@ def tiny_material(folder: Path) -> Material:
         "target": Split("target", "patient", 0, names, (), ()),
     }
     preparations = {role: Preparation(role, 3, SIZE, (Intensity("fixed"),) * 3) for role in stores}
-    return Material(TASK, splits, preparations, stores)
+    outcomes = {name: float(place % 2) for place, name in enumerate(names)}
+    learnt = LearntOutcomes(OutcomeRule("sign", ">=", "1"), {"source": outcomes})
+    return Material(TASK, splits, preparations, stores, learnt)
 
 
 def cpu() -> Fabric:

@@ -21,8 +21,10 @@ from fewmask.errors import InputFault
 from fewmask.evaluation.case_pictures import Wanted, draw_case, outline_path
 from fewmask.evaluation.compare import Entry, case_dice, gap_closed, paired_difference, role_of, verdict
 from fewmask.evaluation.evaluate import evaluate
+from fewmask.evaluation.naming import Names
 from fewmask.evaluation.report import write_report
 from fewmask.evaluation.run_record import CaseFiles, read_run
+from fewmask.evaluation.translation_gallery import translation_gallery
 from fewmask.recipe import Cohorts
 from fewmask.recipes.names import RECIPES
 
@@ -229,7 +231,7 @@ def test_page_of_three_runs(runs):
     assert ["first_floor" in label for label in labels[:3]] == [True, False, False]
     assert "top_ceiling" in labels[2]
     assert len(labels) == 3 * 3 * 2  # three runs; with six cases, two of each kind
-    assert page.text.count("★") == 1 + 5
+    assert page.text.count("★") == 1 + 5 + 3  # the legend, the scores, the pooled ratios
     assert f"{means[2]:.3f} ★" in page.text
 
 
@@ -250,7 +252,7 @@ def test_page_is_whole_and_self_contained(runs):
         if tag == "svg" and "aria-hidden" not in attrs:
             assert attrs["aria-label"]
         if tag == "th":
-            assert attrs["scope"] in ("col", "row", "rowgroup")
+            assert attrs["scope"] in ("col", "row", "rowgroup", "colgroup")
     addresses = set(re.findall(r"https?://[^\"' <]+", html))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     for uri in re.findall(r'"data:image/\w+;base64,([^"]+)"', html):
@@ -639,3 +641,172 @@ def test_verdict_of_one_patient_has_no_interval(runs):
 def test_title_is_the_recipe_and_the_folder_name(runs):
     assert "<title>cyclegan – adapted_run – fewmask report</title>" in _page(*runs)
     assert "<title>cyclegan – run 1 – fewmask report</title>" in _page(*runs, pseudonyms=True)
+
+
+def _tables(html, ids):
+    """The cells of a page's tables by the id of their title, row by row, with the small print left out."""
+    found = {}
+    for name in ids:
+        body = re.search(rf'<table[^>]*aria-labelledby="{name}".*?</table>', html, re.DOTALL)[0]
+        rows = re.findall(r"<tr.*?</tr>", re.sub(r"<small>.*?</small>", "", body), re.DOTALL)
+        found[name] = [
+            [
+                re.sub(r"<[^>]+>", "", cell).strip()
+                for cell in re.findall(r"<(?:td|th)\b.*?</(?:td|th)>", row, re.DOTALL)
+            ]
+            for row in rows
+        ]
+    return found
+
+
+def test_confusion_matrices_are_those_of_the_files(runs):
+    html = _page(*runs)
+    tables = _tables(html, ("confusion-1", "confusion-2", "confusion-3", "pooled"))
+    method, floor, ceiling = runs
+    for number, folder in enumerate((floor, method, ceiling), start=1):
+        with (folder / "confusion.csv").open(newline="") as file:
+            head, *rows = list(csv.reader(file))
+        title, *shown = tables[f"confusion-{number}"]
+        assert title[1:] == head[1:] == ["background", "placenta"]
+        for row, cells in zip(rows, shown, strict=True):
+            counts = np.array(row[1:], dtype=int)
+            assert cells == [row[0], *(f"{share:.3f}" for share in counts / counts.sum())]
+            for count in counts:
+                assert f'title="{count} of {counts.sum()} pixels"' in html
+        pooled = json.loads((folder / "summary.json").read_text())["pooled"]
+        keys = ("pixel_accuracy", "mean_class_accuracy", "mean_iou")
+        values = [cell.removesuffix(" ★") for cell in tables["pooled"][number][1:]]
+        assert values == [f"{pooled[key]['value']:.3f}" for key in keys]
+        for key in keys:
+            assert f"[{pooled[key]['low']:.3f}, {pooled[key]['high']:.3f}]" in html
+    assert [row[-1].endswith("★") for row in tables["pooled"][1:]] == [False, False, True]
+
+
+def test_scores_of_before_there_were_matrices(runs):
+    for folder in runs:
+        (folder / "confusion.csv").unlink()
+        content = json.loads((folder / "summary.json").read_text())
+        del content["pooled"]
+        (folder / "summary.json").write_text(json.dumps(content))
+    assert 'id="confusion"' not in _page(*runs)
+
+
+def test_a_true_class_without_pixels_has_no_shares(runs):
+    (runs[0] / "confusion.csv").write_text("truth,background,placenta\nbackground,3,1\nplacenta,0,0\n")
+    table = _tables(_page(runs[0]), ("confusion-1",))["confusion-1"]
+    assert table[1:] == [["background", "0.750", "0.250"], ["placenta", "–", "–"]]
+
+
+def _redraw(folder, attention=None):
+    """What `segment` keeps of a run that translates: flat translations, and masks without one."""
+    for number, path in enumerate(sorted((folder / "predictions").glob("*.png"))):
+        _save(folder / "predictions" / "translations" / path.name, np.full((40, 40, 3), 100 + number))
+        _save(folder / "predictions" / "untranslated" / path.name, _disc(10, 10, 6))
+        if attention is not None:
+            _save(folder / "predictions" / "attention" / path.name, attention)
+
+
+@pytest.fixture
+def redrawn(runs, hospitals, tmp_path):
+    """The method, and a run with attention: 0.2 on the left half, a little more in a disc on the right."""
+    source, target = hospitals
+    cohorts = Cohorts(source=source, target=target)
+    attending = _run(tmp_path / "attending_run", "msl", cohorts, {})
+    _scored(attending, target, 2)
+    _redraw(runs[0], attention=np.full((40, 40), 255))
+    _redraw(attending, attention=np.where(_disc(20, 30, 8), 52, 51))
+    return runs[0], attending
+
+
+def _uri(html, key):
+    (uri,) = re.findall(rf'<image id="{key}" [^>]*href="data:image/\w+;base64,([^"]+)"', html)
+    with Image.open(io.BytesIO(base64.b64decode(uri))) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_translations_stand_beside_their_segmentations(redrawn):
+    html = _page(*redrawn)
+    page = _Reader(html)
+    assert len(page.ids) == len(set(page.ids))
+    (table,) = _tables(html, ("redrawn",)).values()
+    assert table[0] == ["Image", "Truth", "Without adaptation", "adapted_run", "attending_run"]
+    spoken = _spoken(page)
+    for kind in ("Image of", "Truth of"):
+        assert sum(label.startswith(kind) for label in spoken if "without outlines" not in label) >= 5
+    assert sum(label.endswith("segmented without a translation") for label in spoken) == 5
+    scores = read_run(redrawn[1]).scores
+    for row in scores.rows:
+        label = f"{row.case} segmented by attending_run in its translation, Dice {row.dice:.3f}"
+        assert (label in spoken) == (f"Image of {row.case}" in spoken)
+    # Every translation is that of its case: the flat grey tells which.
+    for number, row in enumerate(scores.rows):
+        if f"Image of {row.case}" in spoken:
+            for run in (1, 2):
+                assert (
+                    np.abs(_uri(html, f"plate-{number + 1}-run-{run}").astype(int) - 100 - number).max() <= 1
+                )
+    wanted = outline_path(_disc(10, 10, 6) == 1, (16.0, 16.0))
+    assert html.count(f'"paint fill-1" d="{wanted}"') == 5
+    for folder in redrawn:
+        (folder / "predictions" / "untranslated").rename(folder / "elsewhere")
+    assert "Without adaptation" not in _Reader(_page(*redrawn)).text
+
+
+def test_attended_regions(redrawn):
+    html = _page(*redrawn)
+    (table,) = _tables(html, ("attended",)).values()
+    assert table[0] == ["Image", "attending_run"]  # a map of ones, of a run without attention, tells nothing
+    assert table[1] == ["Attention", "Translation"]
+    rim = outline_path(_disc(20, 30, 8) == 1, (16.0, 16.0))
+    assert _area(rim) == pytest.approx(16**2 * _disc(20, 30, 8).sum(), rel=0.02)
+    assert html.count(f'<path class="predicted rim" d="{rim}"/>') == 5  # 52/255 is above 0.2, 51/255 is not
+    assert "above 0.2" in _Reader(html).text
+    heat = _uri(html, "plate-1-run-2-heat")
+    assert (heat[20, 30] != heat[20, 5]).any()
+    stops = re.findall(r'stop-color="#(\w{6})"', html)
+    assert stops[0] < stops[-1]
+    for folder in redrawn:
+        (folder / "predictions" / "attention").rename(folder / "attention")
+    html = _page(*redrawn)
+    assert 'id="attended"' not in html
+    assert 'id="redrawn"' in html
+
+
+def test_runs_that_kept_no_translation_have_no_such_section(runs):
+    html = _page(*runs)
+    assert 'id="redrawn"' not in html
+    assert 'id="attended"' not in html
+    assert 'id="plate-' not in html
+
+
+def test_pseudonyms_hold_for_translations(redrawn):
+    hidden = _page(*redrawn, pseudonyms=True)
+    for word in ("nowhere", "scan0", "adapted_run", "attending_run"):
+        assert word not in hidden, word
+    assert "segmented by run 2 in its translation" in hidden
+
+
+@pytest.mark.parametrize(
+    ("dice", "expected"),
+    [
+        ((0.1, 0.9, 0.5, 0.3, 0.7), "1 best, 4 upper quartile, 2 median, 3 lower quartile, 0 worst"),
+        ((0.1, 0.9, 0.5), "1 best, 2 median, 0 worst"),
+        ((0.1, 0.9), "1 best, 0 worst"),
+        ((0.4, None), "0 best"),
+        ((None,), ""),
+    ],
+)
+def test_cases_are_chosen_by_their_rank(redrawn, dice, expected):
+    record = read_run(redrawn[0])
+    rows = tuple(replace(row, dice=value) for row, value in zip(record.scores.rows, dice, strict=False))
+    entry = Entry(replace(record, scores=replace(record.scores, rows=rows)), "method", "x")
+    plates = translation_gallery([entry], Names(False, {}, ())).plates
+    assert ", ".join(f"{int(plate.name[-2:])} {plate.rank}" for plate in plates) == expected
+
+
+def test_damaged_translations_leave_a_gap(redrawn):
+    for path in (redrawn[1] / "predictions").glob("*/*.png"):
+        path.write_bytes(b"no picture")
+    html = _page(redrawn[1])
+    assert "as attending_run re-draws it" not in html
+    assert "segmented by attending_run in its translation" in html

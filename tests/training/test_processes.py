@@ -29,6 +29,10 @@ def five_steps(
     if hasattr(stage.method, "replay"):
         # Each process keeps a buffer of its own, so the draws agree only while no buffer is full yet.
         stage = replace(stage, method=replace(stage.method, replay=50))
+    if hasattr(stage.method, "network"):
+        # Each process silences features of its own.
+        network = replace(stage.method.network, dropout=0.0)
+        stage = replace(stage, method=replace(stage.method, network=network))
     torch.manual_seed(3)
     segmenter = recipe.stage(stage.segmenter).method.build(TASK, None).segmenter if stage.segmenter else None
     method: Method = stage.method.build(TASK, segmenter).to(dtype).train()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fewmask.shapes import Images, Masks
+from fewmask.shapes import Images, Masks, Outcomes
 
 
 @dataclass(frozen=True)
@@ -28,4 +28,13 @@ class Adaptation:
     target: Unlabelled
 
 
-Batch = Labelled | Unlabelled | Adaptation
+@dataclass(frozen=True)
+class Diagnosed:
+    """Images with a class for every pixel, and what was found in each image's patient."""
+
+    images: Images
+    masks: Masks
+    outcomes: Outcomes
+
+
+Batch = Labelled | Unlabelled | Adaptation | Diagnosed

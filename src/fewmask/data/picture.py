@@ -92,7 +92,8 @@ def picture_outline(path: Path) -> Outline:
 def write_picture(values: Array, like: Path, path: Path) -> None:
     """Write an (H, W) mask of 8 or 16 bits without loss, with the resolution and orientation tag of `like`.
 
-    `like` may be a DICOM file: then the picture carries neither.
+    A picture (H, W, 3) of 8 bits is written in the same way. `like` may be a DICOM file: then neither is
+    carried over.
     """
     options = _tags_of(like, path) if like.suffix.lower() in PICTURE_ENDINGS else {}
     if path.suffix in (".tif", ".tiff"):

@@ -48,12 +48,14 @@ def split_cohort(
     seed: int,
     groups: Mapping[str, str] | None = None,
     whole: bool = True,
+    outcomes: Mapping[str, float] | None = None,
 ) -> Split:
     """Hold some patients of the train part out for validation; the test part stays as the folder has it.
 
     `groups` names the near-duplicate group of each case and is used where patients are unknown. `whole=False`
     says that the cohort is a part of its folder (a half from `divide_cohort`): nnU-Net's splits_final.json
-    speaks of the whole folder and is then not read. The result does not depend on the order of the cases.
+    speaks of the whole folder and is then not read. `outcomes` of the training cases, where a run learns one,
+    are held out in proportion, as sites are. The result does not depend on the order of the cases.
     Raises InputFault where a patient would be on both sides, and where there is only one patient.
     """
     train, test = cohort.part("train"), cohort.part("test")
@@ -64,7 +66,7 @@ def split_cohort(
         learn, held, remarks = _fold(final, cohort, config)
         by = None
     else:
-        learn, held, by, remarks = _drawn(cohort, config, seed, groups)
+        learn, held, by, remarks = _drawn(cohort, config, seed, groups, outcomes or {})
     remarks += _marks(cohort, (learn, held, test), groups)
     return Split(cohort.name, config.unit, seed, _names(learn), _names(held), _names(test), by, remarks)
 
@@ -87,7 +89,7 @@ def divide_cohort(
     train, test = cohort.part("train"), cohort.part("test")
     mend = "give each patient one `split` in cases.csv"
     require_disjoint(train, test, f"{cohort.root}: train and test", mend)
-    units = _units(cohort, train, "patient", groups)
+    units = _units(cohort, train, "patient", groups, {})
     if len(units) < 2:
         raise InputFault(
             f"{cohort.root}: one patient cannot be source and target; use a folder with two or more"
@@ -149,54 +151,67 @@ class _Unit:
     """What is kept together: a patient, a group of near-duplicates, or a single image."""
 
     name: str
-    site: str
+    stratum: str
     cases: tuple[str, ...]
 
 
 def _units(
-    cohort: Cohort, cases: Iterable[Case], unit: str, groups: Mapping[str, str] | None
+    cohort: Cohort,
+    cases: Iterable[Case],
+    unit: str,
+    groups: Mapping[str, str] | None,
+    outcomes: Mapping[str, float],
 ) -> tuple[_Unit, ...]:
     members: dict[str, list[Case]] = defaultdict(list)
     grouped = groups if groups and not cohort.patients_known else {}
     for case in cases:
         members[case.name if unit == "image" else grouped.get(case.name, case.patient)].append(case)
     return tuple(
-        # A patient seen at several sites counts for the first of them by name.
-        _Unit(
-            name, min(case.site or "" for case in members[name]), tuple(case.name for case in members[name])
-        )
+        _Unit(name, _stratum(members[name], outcomes), tuple(case.name for case in members[name]))
         for name in sorted(members)
     )
 
 
+def _stratum(cases: Sequence[Case], outcomes: Mapping[str, float]) -> str:
+    """A patient seen at several sites counts for the first of them by name, and for the highest outcome."""
+    site = min(case.site or "" for case in cases)
+    return f"{site}\0{max(outcomes.get(case.name, 0.0) for case in cases)}" if outcomes else site
+
+
 def _choose(units: Sequence[_Unit], share: float, key: str) -> tuple[frozenset[str], bool]:
-    """The cases of a share of the units, each site in proportion, and whether sites counted.
+    """The cases of a share of the units, each stratum in proportion, and whether there are several.
 
     At least one unit is chosen and at least one left. Places go round by largest remainder, so the total is
     that of an unstratified draw.
     """
     strata: dict[str, list[_Unit]] = defaultdict(list)
     for unit in sorted(units, key=lambda unit: _rank(key, unit.name)):
-        strata[unit.site].append(unit)
+        strata[unit.stratum].append(unit)
     total = min(max(math.floor(share * len(units) + 0.5), 1), len(units) - 1)
-    exact = {site: total * len(members) / len(units) for site, members in strata.items()}
-    places = {site: math.floor(number + 1e-9) for site, number in exact.items()}
-    late = sorted(strata, key=lambda site: (places[site] - exact[site], _rank(key, site)))
-    for site in late[: total - sum(places.values())]:
-        places[site] += 1
-    chosen = (unit for site, members in strata.items() for unit in members[: places[site]])
+    exact = {stratum: total * len(members) / len(units) for stratum, members in strata.items()}
+    places = {stratum: math.floor(number + 1e-9) for stratum, number in exact.items()}
+    late = sorted(strata, key=lambda stratum: (places[stratum] - exact[stratum], _rank(key, stratum)))
+    for stratum in late[: total - sum(places.values())]:
+        places[stratum] += 1
+    chosen = (unit for stratum, members in strata.items() for unit in members[: places[stratum]])
     return frozenset(name for unit in chosen for name in unit.cases), len(strata) > 1
 
 
 _Drawn = tuple[tuple[Case, ...], tuple[Case, ...], str | None, tuple[str, ...]]
 
 
-def _drawn(cohort: Cohort, config: SplitConfig, seed: int, groups: Mapping[str, str] | None) -> _Drawn:
+def _drawn(
+    cohort: Cohort,
+    config: SplitConfig,
+    seed: int,
+    groups: Mapping[str, str] | None,
+    outcomes: Mapping[str, float],
+) -> _Drawn:
     if not 0.0 < config.validation < 1.0:
         asked = f"split.validation={config.validation}"
         raise InputFault(f"{asked}: a share between 0 and 1 is held out; e.g. --set split.validation=0.2")
     train = cohort.part("train")
-    units = _units(cohort, train, config.unit, groups)
+    units = _units(cohort, train, config.unit, groups, outcomes)
     if len(units) < 2:
         raise InputFault(_too_few(cohort, train, config))
     held, stratified = _choose(units, config.validation, f"split:{seed}")
@@ -208,7 +223,7 @@ def _drawn(cohort: Cohort, config: SplitConfig, seed: int, groups: Mapping[str, 
     return (
         tuple(case for case in train if case.name not in held),
         tuple(case for case in train if case.name in held),
-        "site" if stratified else None,
+        ("site and outcome" if outcomes else "site") if stratified else None,
         remarks,
     )
 

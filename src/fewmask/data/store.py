@@ -52,6 +52,11 @@ class SliceStore:
         kept = [np.arange(start, stop) for name, start, stop in spans if name in wanted]
         return np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
 
+    def cases_at(self, rows: np.ndarray) -> list[str]:
+        """The case that each row belongs to."""
+        places = np.searchsorted(self.first_row, rows, side="right") - 1
+        return [self.cases[place] for place in places]
+
     @property
     def row_count(self) -> int:
         """How many slices are stored."""

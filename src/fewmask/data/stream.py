@@ -18,6 +18,7 @@ class Share:
     """A part of every batch: `batch` slices a step from these rows of a store, shuffled anew in each epoch.
 
     `number` tells the shares of a stage apart, so that two shares of one store are shuffled differently.
+    `outcomes` has one for each of the rows where the step reads them.
     """
 
     store: SliceStore
@@ -25,20 +26,23 @@ class Share:
     batch: int
     labelled: bool
     number: int
+    outcomes: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Slices as they leave the store: images, masks where the share is labelled, and a random key for each."""
+    """What leaves the store: images, a random key for each, and masks and outcomes where the share has them."""
 
     images: Tensor
     masks: Tensor | None
     keys: Tensor
+    outcomes: Tensor | None = None
 
     def to(self, device: torch.device) -> "Slices":
         """The same slices on a device."""
         masks = None if self.masks is None else self.masks.to(device, non_blocking=True)
-        return Slices(self.images.to(device, non_blocking=True), masks, self.keys)
+        outcomes = None if self.outcomes is None else self.outcomes.to(device, non_blocking=True)
+        return Slices(self.images.to(device, non_blocking=True), masks, self.keys, outcomes)
 
 
 @lru_cache(maxsize=16)
@@ -60,15 +64,16 @@ def key_of(*numbers: int) -> int:
 def draw(share: Share, seed: int, step: int, rank: int = 0, ranks: int = 1) -> Slices:
     """The slices of one step; each of `ranks` processes takes its own part of the same batch."""
     count = len(share.rows)
-    rows: list[int] = []
+    places: list[int] = []
     keys: list[int] = []
     for position in range(step * share.batch + rank, (step + 1) * share.batch, ranks):
         epoch, place = divmod(position, count)
-        rows.append(share.rows[_shuffled(count, seed, share.number, epoch)[place]])
+        places.append(int(_shuffled(count, seed, share.number, epoch)[place]))
         keys.append(key_of(seed, share.number, epoch, int(place)))
-    chosen = np.array(rows)
+    chosen = np.array([share.rows[place] for place in places])
     masks = torch.from_numpy(share.store.masks(chosen)) if share.labelled else None
-    return Slices(torch.from_numpy(share.store.images(chosen)), masks, torch.tensor(keys))
+    outcomes = None if share.outcomes is None else torch.tensor([share.outcomes[place] for place in places])
+    return Slices(torch.from_numpy(share.store.images(chosen)), masks, torch.tensor(keys), outcomes)
 
 
 class _Steps(Dataset[tuple[Slices, ...]]):

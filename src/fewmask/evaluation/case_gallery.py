@@ -84,21 +84,22 @@ def _shown(case: str, method: RunRecord, scores: Scores, entries: Sequence[Entry
     files = next(file for file in scores.files if file.case == case)
     wanted = Wanted(
         files,
-        tuple(_prediction(case, entry) for entry in entries),
+        tuple(prediction_of(case, entry) for entry in entries),
         tuple(part.label for part in scores.summary.classes if part.label is not None),
-        _slice_axis(method),
+        slice_axis_of(method),
     )
-    panels = tuple(Panel(entry.label, entry.role, _score(case, entry)) for entry in entries)
+    panels = tuple(Panel(entry.label, entry.role, score_words(case, entry)) for entry in entries)
     number = sorted(file.case for file in scores.files).index(case) + 1
     return Shown(f"case-{number}", names.case(case), draw_case(wanted), panels)
 
 
-def _prediction(case: str, entry: Entry) -> Path | None:
+def prediction_of(case: str, entry: Entry) -> Path | None:
+    """Where a scored run's mask of a case lies; None where it has none."""
     files = entry.record.scores.files if entry.record.scores else ()
     return next((file.prediction for file in files if file.case == case), None)
 
 
-def _slice_axis(record: RunRecord) -> int:
+def slice_axis_of(record: RunRecord) -> int:
     """The axis that the run cut its volumes across, in RAS order; the last where nothing says so."""
     for role in ("target", "masks", "source"):
         if role in record.preparations:
@@ -107,7 +108,8 @@ def _slice_axis(record: RunRecord) -> int:
     return 2
 
 
-def _score(case: str, entry: Entry) -> str:
+def score_words(case: str, entry: Entry) -> str:
+    """What a scored run scored on a case, in words."""
     assert entry.record.scores is not None  # the gallery shows scored runs only
     rows = [row for row in entry.record.scores.rows if row.case == case]
     scored = [row for row in rows if row.dice is not None]

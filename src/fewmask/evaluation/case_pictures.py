@@ -121,7 +121,8 @@ def _prediction(path: Path | None, image: Raster, labels: Sequence[int]) -> list
         values = _mask(path, image)
     except InputFault:
         return None
-    if holds_class_numbers(path.parent):
+    # What `segment` keeps in a folder of its own beside the masks holds class numbers as they do.
+    if holds_class_numbers(path.parent) or holds_class_numbers(path.parent.parent):
         return [values == number for number in range(1, len(labels) + 1)]
     if len(labels) == 1 and not (values == labels[0]).any():
         # A single class may be written as 1 where the truth has 255, or the reverse; `evaluate` takes both.

@@ -15,12 +15,14 @@ from fewmask.data import raster
 from fewmask.data.case import Case, Cohort
 from fewmask.data.geometry import Raster, laid_on, on_one_grid, size_text
 from fewmask.errors import InputFault
+from fewmask.evaluation.confusion_files import write_confusions
 from fewmask.evaluation.summary import (
     CaseScores,
     ClassSummary,
     Summary,
     summarise_class,
     summarise_overall,
+    summarise_pooled,
 )
 from fewmask.evaluation.truth import (
     binary_values,
@@ -31,6 +33,7 @@ from fewmask.evaluation.truth import (
     with_classes,
 )
 from fewmask.files import replaced, write_json
+from fewmask.metrics.confusion import confusion_matrix
 from fewmask.metrics.score import METRICS, ClassScore, score_case
 
 COLUMNS = ("case", "patient", "class", *METRICS, "voxels_truth", "voxels_predicted", "status", "unit")
@@ -44,7 +47,7 @@ def evaluate(
     nsd_tolerance: float = 2.0,
     progress: Progress = silent,
 ) -> Summary:
-    """Score every case that has a mask, and write `scores.csv` and `summary.json` into `out`.
+    """Score every case that has a mask, and write scores.csv, confusion.csv and summary.json into `out`.
 
     `truth` is a dataset folder, its labelsTs or labelsTr, or any folder of masks. `nsd_tolerance` is in the
     unit of the distances (mm, or px for pictures). Predictions hold class numbers 0..K-1 where `segment` left its
@@ -71,6 +74,7 @@ def evaluate(
         remarks.append(f"{remapped} predictions were 0/255 or 0/1 other than the truth and were remapped")
     summary = _summarise(rows, cohort, nsd_tolerance, pairing.unmatched, tuple(remarks))
     _write_scores(out / "scores.csv", rows, cohort)
+    write_confusions(out, cohort.classes, rows)
     write_json(out / "summary.json", _json(summary, rows))
     return summary
 
@@ -93,7 +97,15 @@ def _score(
     scores = score_case(
         truth_classes, predicted_classes, len(cohort.classes), truth.spacing, nsd_tolerance=nsd_tolerance
     )
-    row = CaseScores(case.name, case.patient, truth.unit, path.resolve(), case.mask.resolve(), tuple(scores))
+    row = CaseScores(
+        case=case.name,
+        patient=case.patient,
+        unit=truth.unit,
+        prediction=path.resolve(),
+        truth=case.mask.resolve(),
+        scores=tuple(scores),
+        confusion=confusion_matrix(truth_classes, predicted_classes, len(cohort.classes)),
+    )
     return row, remapped is not None
 
 
@@ -131,6 +143,7 @@ def _summarise(
         nsd_tolerance=nsd_tolerance,
         unmatched_predictions=unmatched,
         remarks=remarks,
+        pooled=summarise_pooled(rows, cohort.classes),
     )
 
 

@@ -169,7 +169,7 @@ def validation_chart(curve: Curve, choice: Choice | None) -> Chart:
     """The score on the held-out labelled patients over the steps, with the chosen step marked."""
     figure, axes = _canvas(4.4, 2.5)
     axes.plot(curve.steps, curve.values, color=SERIES[0], linewidth=1.5, marker="o", markersize=3)
-    spoken = f"Validation Dice in stage {curve.stage}, from {curve.values[0]:.3f} to {curve.values[-1]:.3f}"
+    spoken = f"Validation {curve.term} in stage {curve.stage}, from {curve.values[0]:.3f} to {curve.values[-1]:.3f}"
     if choice is not None and choice.step in curve.steps:
         value = curve.values[curve.steps.index(choice.step)]
         axes.axvline(choice.step, color=_INK, linewidth=1.0, linestyle="--")
@@ -186,7 +186,7 @@ def validation_chart(curve: Curve, choice: Choice | None) -> Chart:
             fontsize=9,
         )
         spoken += f", chosen at step {choice.step} with {value:.3f}"
-    axes.set_ylabel("Dice on held-out patients")
+    axes.set_ylabel(f"{curve.term} on held-out patients")
     axes.set_ylim(top=min(1.02, max(curve.values) + 0.05))
     _step_axis(axes)
     svg = _svg(figure, f"validation-{curve.stage}", f"{spoken}.")

@@ -14,6 +14,7 @@ from fewmask.errors import InputFault
 from fewmask.evaluation.case_gallery import Gallery, gallery
 from fewmask.evaluation.case_pictures import draw_sample
 from fewmask.evaluation.compare import ORDER, Entry, Sentence, case_dice, role_of, verdict
+from fewmask.evaluation.confusion_tables import ConfusionTables, confusion_tables
 from fewmask.evaluation.facts import (
     Chosen,
     Division,
@@ -28,7 +29,9 @@ from fewmask.evaluation.facts import (
 from fewmask.evaluation.figures import Chart, Strip, loss_charts, strip_chart, validation_chart
 from fewmask.evaluation.naming import Names, Roster, names_of, read_rosters
 from fewmask.evaluation.run_record import RunRecord, read_run
+from fewmask.evaluation.safety_section import SafetySection, safety_section
 from fewmask.evaluation.score_table import Block, headings, score_blocks
+from fewmask.evaluation.translation_gallery import TranslationGallery, translation_gallery
 from fewmask.files import write_text
 
 PAGE, TEMPLATE = "report.html", "report.html.jinja"
@@ -63,6 +66,9 @@ class Page:
     interval: str
     strip: Chart | None
     gallery: Gallery
+    confusion: ConfusionTables
+    redrawn: TranslationGallery
+    safety: SafetySection | None
     classes: tuple[str, ...]
     translations: tuple[Translation, ...]
     validations: tuple[Chart, ...]
@@ -96,13 +102,21 @@ def write_report(runs: Sequence[Path], out: Path | None = None, *, pseudonyms: b
 
 
 def _html(page: Page) -> str:
-    source = resources.files("fewmask.evaluation").joinpath(TEMPLATE).read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     # The charts are our own markup, with every name in them escaped; all else is escaped here.
     environment.filters["inline"] = Markup
-    return environment.from_string(source).render(page=page)
+    return environment.get_template(TEMPLATE).render(page=page)
+
+
+def _template(name: str) -> str:
+    """The page, or one of the sections that it includes."""
+    return resources.files("fewmask.evaluation").joinpath(name).read_text(encoding="utf-8")
 
 
 def _page(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], names: Names) -> Page:
@@ -125,6 +139,9 @@ def _page(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], names: N
         interval=summaries[0].interval if summaries else "",
         strip=_strip(entries),
         gallery=gallery(entries, names),
+        confusion=confusion_tables(entries),
+        redrawn=translation_gallery(entries, names),
+        safety=safety_section(first, names),
         classes=tuple(part.name for part in summary.classes) if summary else (),
         translations=tuple(
             Translation(sample.stage, sample.step, draw_sample(sample, SAMPLE_COLUMNS))

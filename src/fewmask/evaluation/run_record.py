@@ -14,7 +14,7 @@ from fewmask.data.preparation import Preparation
 from fewmask.data.split import Split, read_splits
 from fewmask.errors import InputFault
 from fewmask.evaluation.segment import MANIFEST
-from fewmask.evaluation.summary import ClassSummary, MetricStatistics, StatusCounts, Summary
+from fewmask.evaluation.summary import ClassSummary, MetricStatistics, Pooled, StatusCounts, Summary
 from fewmask.metrics.score import METRICS
 from fewmask.recipe import Recipe
 from fewmask.training.checkpoint import CHOSEN, read_checkpoint
@@ -174,9 +174,10 @@ def _curves(log: Path) -> tuple[tuple[Curve, ...], tuple[Curve, ...]]:
         for key, value in entry.get("losses", {}).items():
             player, _, term = key.partition("/")
             losses.setdefault((stage, player, term), []).append((step, float(value)))
-        if "validation_dice" in entry:
-            points = validations.setdefault((stage, "validation", "Dice"), [])
-            points.append((step, float(entry["validation_dice"])))
+        for measure in ("Dice", "AUC"):
+            if (key := f"validation_{measure.lower()}") in entry:
+                points = validations.setdefault((stage, "validation", measure), [])
+                points.append((step, float(entry[key])))
     return _as_curves(losses), _as_curves(validations)
 
 
@@ -267,6 +268,7 @@ def _summary(content: Mapping[str, Any], where: str) -> Summary:
         nsd_tolerance=content["nsd_tolerance"],
         unmatched_predictions=content["unmatched_predictions"],
         remarks=tuple(content["remarks"]),
+        pooled=from_mapping(Pooled, content["pooled"], where) if "pooled" in content else None,
         interval=content["interval"],
     )
 

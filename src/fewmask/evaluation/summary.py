@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fewmask.metrics.confusion import Confusion
 from fewmask.metrics.interval import CONFIDENCE, DRAWS, bootstrap_interval
+from fewmask.metrics.pooled import PooledRatio, pooled_ratios
 from fewmask.metrics.score import METRICS, ClassScore
 
 INTERVAL = f"{100 * CONFIDENCE:g} % bootstrap over patients, {DRAWS} draws"
@@ -14,7 +16,10 @@ INTERVAL = f"{100 * CONFIDENCE:g} % bootstrap over patients, {DRAWS} draws"
 
 @dataclass(frozen=True)
 class CaseScores:
-    """The scores of one case, one for each foreground class in the cohort's order; distances in `unit`."""
+    """The scores of one case, one for each foreground class in the cohort's order; distances in `unit`.
+
+    `confusion` counts the pixels of all classes, the background first, on the truth's own grid.
+    """
 
     case: str
     patient: str
@@ -22,6 +27,7 @@ class CaseScores:
     prediction: Path
     truth: Path
     scores: tuple[ClassScore, ...]
+    confusion: Confusion
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,32 @@ class ClassSummary:
 
 
 @dataclass(frozen=True)
+class PooledStatistic:
+    """A ratio pooled over the pixels of all cases, and its interval; None where nothing can be said.
+
+    `left_out` names the classes that a mean over classes leaves out (`fewmask.metrics.confusion`).
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The figures of MSL's Table 1, all classes and the background among them. A large case counts for more."""
+
+    pixel_accuracy: PooledStatistic
+    mean_class_accuracy: PooledStatistic
+    mean_iou: PooledStatistic
+
+
+@dataclass(frozen=True)
 class Summary:
     """What `evaluate` found. `overall` is the mean over the foreground classes of a case, then over cases.
 
+    `pooled` stands beside the means over cases; None in summaries that were written before it was known.
     `unit` is "mm" or "px". `unmatched_predictions` were left out because they have no mask.
     """
 
@@ -85,6 +114,7 @@ class Summary:
     nsd_tolerance: float
     unmatched_predictions: int
     remarks: tuple[str, ...]
+    pooled: Pooled | None = None
     interval: str = INTERVAL
 
 
@@ -114,6 +144,22 @@ def summarise_overall(cases: Sequence[CaseScores]) -> ClassSummary:
     """All foreground classes: each case is the mean of its classes, absent ones left out."""
     rows = [list(case.scores) for case in cases]
     return ClassSummary("overall", None, _metrics(rows, cases), _counts(rows))
+
+
+def summarise_pooled(cases: Sequence[CaseScores], classes: Sequence[str]) -> Pooled:
+    """The ratios of the cases' summed confusion matrices; `classes` has the background first."""
+    found = pooled_ratios([case.confusion for case in cases], [case.patient for case in cases])
+    ratios = (found.pixel_accuracy, found.mean_class_accuracy, found.mean_iou)
+    return Pooled(*(_pooled(ratio, classes) for ratio in ratios))
+
+
+def _pooled(ratio: PooledRatio, classes: Sequence[str]) -> PooledStatistic:
+    return PooledStatistic(
+        value=ratio.value,
+        low=ratio.interval.low if ratio.interval else None,
+        high=ratio.interval.high if ratio.interval else None,
+        left_out=tuple(classes[index] for index in ratio.left_out),
+    )
 
 
 def _metrics(rows: Sequence[Sequence[ClassScore]], cases: Sequence[CaseScores]) -> MetricStatistics:
@@ -149,20 +195,33 @@ def _row(entry: ClassSummary) -> tuple[str, ...]:
     return (
         entry.name,
         str(metrics.dice.n),
-        _cell(metrics.dice, 3),
-        _cell(metrics.hd95, 2),
-        _cell(metrics.assd, 2),
+        _cell(metrics.dice.mean, metrics.dice, 3),
+        _cell(metrics.hd95.mean, metrics.hd95, 2),
+        _cell(metrics.assd.mean, metrics.assd, 2),
         str(counts.missed),
         str(counts.false_alarm),
     )
 
 
-def _cell(value: Statistic, digits: int) -> str:
-    if value.mean is None:
+def _cell(value: float | None, spread: Statistic | PooledStatistic, digits: int) -> str:
+    if value is None:
         return "-"
-    if value.low is None:
-        return f"{value.mean:.{digits}f}"
-    return f"{value.mean:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+    if spread.low is None:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} [{spread.low:.{digits}f}, {spread.high:.{digits}f}]"
+
+
+def pooled_words(pooled: Pooled) -> str:
+    """The pooled ratios in one line."""
+    parts = (
+        ("pixel accuracy", pooled.pixel_accuracy),
+        ("mean class accuracy", pooled.mean_class_accuracy),
+        ("mean IoU", pooled.mean_iou),
+    )
+    absent = pooled.mean_class_accuracy.left_out
+    told = f" (no true mask has {', '.join(absent)})" if absent else ""
+    ratios = ", ".join(f"{name} {_cell(ratio.value, ratio, 3)}" for name, ratio in parts)
+    return f"Pooled over pixels, background included: {ratios}{told}."
 
 
 def format_summary(summary: Summary) -> str:
@@ -176,5 +235,7 @@ def format_summary(summary: Summary) -> str:
         f"{summary.patients} patient(s)" if summary.patients_known else "no patients given: each case is one"
     )
     lines += ["", f"{summary.cases} cases, {people}. [low, high]: {summary.interval}."]
+    if summary.pooled is not None:
+        lines.append(pooled_words(summary.pooled))
     lines += [f"Note: {remark}." for remark in summary.remarks]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from fewmask.data.preparation import Preparation
 from fewmask.errors import InputFault
 from fewmask.methods.base import Method
+from fewmask.networks.attended import Translation
 from fewmask.recipe import Recipe
 from fewmask.shapes import Task
 from fewmask.training.checkpoint import Checkpoints, load_networks
@@ -53,9 +54,29 @@ def load_trained(folder: Path, which: Which = "chosen", device: str = "auto") ->
     return Trained(run, recipe, method, preparations[role], origin.step, origin.rule, fabric)
 
 
+@dataclass(frozen=True)
+class View:
+    """What a run makes of prepared images (N, C, S, S): class probabilities (N, K, S, S), float32 on the CPU.
+
+    Where the run re-draws images before it segments them, `translation` is what it segmented and `untranslated` the
+    probabilities that the same segmenter gives to the images as they are; else both are None.
+    """
+
+    probabilities: torch.Tensor
+    translation: Translation | None = None
+    untranslated: torch.Tensor | None = None
+
+
 @torch.no_grad()
-def probabilities_of(trained: Trained, images: torch.Tensor) -> torch.Tensor:
-    """Class probabilities (N, K, S, S), float32 on the CPU, for prepared images (N, C, S, S)."""
+def view_of(trained: Trained, images: torch.Tensor) -> View:
+    """Segment prepared images, and keep what a re-drawing did to them."""
+    there = images.to(trained.fabric.device)
     with trained.fabric.autocast():
-        logits = trained.method.segment(images.to(trained.fabric.device))
-    return logits.float().softmax(1).cpu()
+        logits, translation = trained.method.segment_with_translation(there)
+    probabilities = logits.float().softmax(1).cpu()
+    if translation is None:
+        return View(probabilities)
+    with trained.fabric.autocast():
+        untranslated = trained.method.validate_segment(there)
+    shown = Translation(*(part.float().cpu() for part in translation))
+    return View(probabilities, shown, untranslated.float().softmax(1).cpu())

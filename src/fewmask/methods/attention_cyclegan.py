@@ -29,7 +29,7 @@ from fewmask.losses.attention import (
 from fewmask.losses.saliency import ColourSpace, saliency, saliency_consistency
 from fewmask.losses.translation import cycle_consistency, identity
 from fewmask.losses.turn import Ramp, Turn, Weights
-from fewmask.methods.base import Adam, Method, Move, Player, Schedule
+from fewmask.methods.base import Adam, Method, Move, Player, Schedule, Segmentation
 from fewmask.networks.attended import AttendedTranslator, Translation
 from fewmask.networks.attention import AgganAttention, NoAttention, ResidualAttention
 from fewmask.networks.critic import PatchCritic
@@ -110,7 +110,9 @@ class AttentionCycleGAN(Method):
         self.config = config
         self.weights = config.weights
         self.attended = _attended_classes(config.attended, task)
+        self.saliency_space = config.saliency_space
         if not isinstance(config.attention, NoAttention):
+            self.attention_threshold = config.attention_threshold
             chosen = "as chosen" if config.attended else "all; choose with --set attended=[...]"
             self.kept_classes = tuple(
                 index for index in range(len(task.classes)) if index not in self.attended
@@ -239,7 +241,12 @@ class AttentionCycleGAN(Method):
 
     def segment(self, images: Images) -> Logits:
         """The frozen source segmenter on translated target images."""
-        return self.segmenter(self.translate(images).image)
+        return self.segment_with_translation(images).logits
+
+    def segment_with_translation(self, images: Images) -> Segmentation:
+        """The same, with the translation that the segmenter saw."""
+        translation = self.translate(images)
+        return Segmentation(self.segmenter(translation.image), translation)
 
     def validate_segment(self, images: Images) -> Logits:
         """The frozen segmenter on source images."""

@@ -4,14 +4,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn
 
+from fewmask.losses.saliency import ColourSpace
 from fewmask.losses.turn import Turn
 from fewmask.networks.attended import Translation
-from fewmask.shapes import Images, Logits, Task
+from fewmask.shapes import Images, Logits, Masks, OutcomeLogits, Task
 
 Move = Turn | tuple[Turn, ...]
 """One turn, or several that are played simultaneously: all gradients first, then all steps."""
@@ -66,6 +67,13 @@ class Player:
         self.optimiser.step()
 
 
+class Segmentation(NamedTuple):
+    """Class scores, and the translation that they were made from, or None where there is none."""
+
+    logits: Logits
+    translation: Translation | None
+
+
 class Method(nn.Module, ABC):
     """A paper: its networks, its players, one training step, and one way to segment.
 
@@ -75,11 +83,20 @@ class Method(nn.Module, ABC):
 
     players: tuple[Player, ...]
 
+    draws_masks: ClassVar[bool] = True
+    """Whether it segments. A method that only judges whole images says False, and its `segment` raises InputFault."""
+
     remarks: tuple[str, ...] = ()
     """What a user should be told about how the method took its options."""
 
     kept_classes: tuple[int, ...] = ()
     """Classes whose pixels a translation shall leave as they are."""
+
+    attention_threshold: float | None = None
+    """Attention in [0, 1] up to which a translation leaves a pixel alone; None where it re-draws the whole image."""
+
+    saliency_space: ColourSpace = "lab"
+    """The colours in which it is judged what stands out in an image."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -104,8 +121,20 @@ class Method(nn.Module, ABC):
         """Images to be segmented as the method re-draws them first, and where; None where it does not re-draw."""
         return None
 
+    def segment_with_translation(self, images: Images) -> Segmentation:
+        """What `segment` and `translate` give; a method that segments its translation makes it only once."""
+        return Segmentation(self.segment(images), self.translate(images))
+
     def restyle(self, images: Images) -> Images | None:
         """Labelled images as the other domain would have taken them, or None where the method re-draws none."""
+        return None
+
+    def judge(self, images: Images) -> OutcomeLogits | None:
+        """The outcome's score of prepared images, or None where the method tells no outcome."""
+        return None
+
+    def validate_judge(self, images: Images, masks: Masks) -> OutcomeLogits | None:
+        """The outcome's score of labelled images: what validation on held-out patients uses. None as for `judge`."""
         return None
 
     def player(self, name: str) -> Player:

@@ -3,9 +3,11 @@
 from typing import Any
 
 from fewmask.methods.attention_cyclegan import AttentionCycleGANConfig
+from fewmask.methods.outcome import OutcomeConfig
 from fewmask.methods.supervised import SupervisedConfig
 
 KINDS: dict[str, type[Any]] = {
     "supervised": SupervisedConfig,
     "attention_cyclegan": AttentionCycleGANConfig,
+    "outcome": OutcomeConfig,
 }

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from fewmask.recipe import Recipe
-from fewmask.recipes import placenta, segmenter
+from fewmask.recipes import diagnosis, placenta, segmenter
 
 RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "supervised": segmenter.supervised,
     "unet": segmenter.supervised,
+    "placentanet": placenta.placentanet,
     "cyclegan": placenta.cyclegan,
     "aggan": placenta.aggan,
     "msl": placenta.msl,
@@ -18,4 +19,5 @@ RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "msl_without_saliency": placenta.msl_without_saliency,
     "msl_without_cycle": placenta.msl_without_cycle,
     "msl_without_attention": placenta.msl_without_attention,
+    "diagnosis": diagnosis.diagnosis,
 }

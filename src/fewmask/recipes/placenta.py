@@ -2,12 +2,18 @@
 
 from dataclasses import replace
 
+from fewmask.losses.segmentation import DiceForm
 from fewmask.losses.turn import Ramp
 from fewmask.methods.attention_cyclegan import AttentionCycleGANConfig, Phase, TranslationWeights
 from fewmask.methods.base import Adam, Schedule
-from fewmask.networks.attention import AgganAttention, NoAttention, ResidualAttention
+from fewmask.methods.supervised import SupervisedConfig, SupervisedWeights
+from fewmask.networks.attention import AgganAttention, NoAttention
+from fewmask.networks.unet import UNetConfig
 from fewmask.recipe import Augmentation, Recipe, Stage, without
 from fewmask.recipes.segmenter import SMALL_SIZE, segmenter_stage
+
+MSL_DICE = DiceForm(squared=False, doubled=False, pooled=True, above=0.0, below=0.0)
+"""MSL (Zhang et al. 2020), Eq. 10, as printed: one ratio over all classes, 0.5 for a perfect answer."""
 
 FLIPS_ONLY = Augmentation(
     rotation=0, translation=0, scale=0, flip=True, gamma=0, contrast=0, brightness=0, noise=0
@@ -19,8 +25,9 @@ def _translated(name: str, small: bool, config: AttentionCycleGANConfig, size: i
     """A segmenter on the source, then translators around it. In `small` the same networks are narrow."""
     if small:
         config = replace(config, translator_width=16, critic_width=32)
-    if small and not isinstance(config.attention, NoAttention):
-        config = replace(config, attention=replace(config.attention, width=8))
+    if small and isinstance(config.attention, AgganAttention):
+        # As wide as the translator, as in AGGAN's code.
+        config = replace(config, attention=replace(config.attention, width=16))
     translators = Stage(
         name="translators",
         method=config,
@@ -32,6 +39,23 @@ def _translated(name: str, small: bool, config: AttentionCycleGANConfig, size: i
     )
     stages = (segmenter_stage(small), translators)
     return Recipe(name=name, stages=stages, size=SMALL_SIZE if small else size)
+
+
+def placentanet(small: bool) -> Recipe:
+    """The source's segmenter as MSL's paper trains it: the Dice of its Eq. 10 alone, Adam at 1e-3, batches of 5.
+
+    PlacentaNet's layers were never published; a U-Net of five levels stands in for it. The other recipes train
+    `supervised`, whose loss and augmentation are stronger, so that the floor is.
+    """
+    network = UNetConfig((16, 32, 64, 128, 256) if small else (64, 128, 256, 512, 1024))
+    method = SupervisedConfig(
+        network=network,
+        weights=SupervisedWeights(cross_entropy=0.0),
+        dice=MSL_DICE,
+        optimiser=Adam(rate=1e-3),
+    )
+    stage = replace(segmenter_stage(small), method=method, batch=5, augmentation=FLIPS_ONLY)
+    return Recipe(name="placentanet", stages=(stage,), size=SMALL_SIZE if small else 512)
 
 
 def cyclegan(small: bool) -> Recipe:
@@ -63,11 +87,13 @@ def msl(small: bool) -> Recipe:
     """MSL (Zhang et al. 2020): 20 epochs on full images, 5 on what is salient, the rest on what is attended.
 
     The paper does not say how many epochs there are; the phases are shares of 100 (20 + 5 + 75). It attends to ruler
-    and background (`--set attended=[ruler,background]`); without a choice all classes are.
+    and background (`--set attended=[ruler,background]`); without a choice all classes are. Its attention is AGGAN's
+    network with true kernels, which keeps a quarter of the image's detail; the mask branch that the paper names
+    (`--set "attention={kind: residual}"`) keeps an eighth.
     """
     late = Ramp(peak=1.0, start=0.25, end=0.25)
     config = AttentionCycleGANConfig(
-        attention=ResidualAttention(),
+        attention=AgganAttention(),
         phases=(Phase(0.0, "image"), Phase(0.2, "salient"), Phase(0.25, "attended")),
         weights=TranslationWeights(
             cycle=5.0,

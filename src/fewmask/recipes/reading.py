@@ -37,6 +37,7 @@ def resolve(
     start_from: Path | None,
     precision: str | None,
     changes: Sequence[str],
+    outcome: str | None = None,
 ) -> Recipe:
     """The recipe with the command line's folders, channels and `--set` changes in it; folders are made absolute."""
     recipe = named(text, small)
@@ -46,6 +47,8 @@ def resolve(
     mapping["cohorts"] |= {role: str(folder) for role, folder in given.items()} | chosen
     if start_from is not None:
         mapping["start_from"] = str(start_from.resolve())
+    if outcome is not None:
+        mapping["outcome"] = outcome
     if precision is not None:
         mapping["precision"] = precision
     return override(recipe_from_mapping(mapping, KINDS, text), changes, KINDS)

@@ -11,6 +11,7 @@ from fewmask.data.split import Split, divide_cohort, require_disjoint, split_coh
 from fewmask.data.store import image_key
 from fewmask.errors import InputFault
 from fewmask.recipe import Recipe
+from fewmask.training.outcomes import LearntOutcomes
 
 
 def read_cohorts(recipe: Recipe) -> tuple[dict[str, Cohort], dict[str, int | None]]:
@@ -97,7 +98,9 @@ def shared_classes(cohorts: Mapping[str, Cohort]) -> tuple[str, ...]:
     return first.classes
 
 
-def divide(recipe: Recipe, cohorts: Mapping[str, Cohort]) -> dict[str, Split]:
+def divide(
+    recipe: Recipe, cohorts: Mapping[str, Cohort], learnt: LearntOutcomes | None = None
+) -> dict[str, Split]:
     """A split for each role. All of a target's training images train; nothing of it is needed for validation."""
     splits: dict[str, Split] = {}
     one_folder = recipe.cohorts.source is not None and recipe.cohorts.source == recipe.cohorts.target
@@ -112,7 +115,8 @@ def divide(recipe: Recipe, cohorts: Mapping[str, Cohort]) -> dict[str, Split]:
             continue
         groups = None if cohort.patients_known else group_near_duplicates(cohort.cases)
         whole = not (one_folder and role == "source")
-        split = split_cohort(cohort, recipe.split, recipe.seed, groups, whole)
+        outcomes = learnt.of(role) if learnt else None
+        split = split_cohort(cohort, recipe.split, recipe.seed, groups, whole, outcomes)
         splits[role] = replace(split, remarks=(*cohort.remarks, *split.remarks))
     if len(cohorts) > 1 and "masks" in splits:
         outlined = len(splits["masks"].train) + len(splits["masks"].validation)

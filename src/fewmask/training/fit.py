@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from fewmask.data.augment import augment
-from fewmask.data.batch import Adaptation, Batch, Labelled, Unlabelled
+from fewmask.data.batch import Adaptation, Batch, Diagnosed, Labelled, Unlabelled
 from fewmask.data.store import SliceStore
 from fewmask.data.stream import Share, Slices, key_of, stream
 from fewmask.errors import Interrupted, RunFailed
@@ -26,7 +26,7 @@ from fewmask.recipe import Recipe, Stage
 from fewmask.training.checkpoint import Checkpoints, Position
 from fewmask.training.journal import Journal
 from fewmask.training.play import play
-from fewmask.training.select import validation_dice
+from fewmask.training.select import validation_auc, validation_dice
 
 PICTURES = 8
 """Sample pictures are taken this often in a stage."""
@@ -36,11 +36,23 @@ OUT_OF_MEMORY = "a step does not fit into memory; lower --set batch or --set siz
 
 @dataclass(frozen=True)
 class Validation:
-    """The held-out labelled slices of a cohort that a checkpoint may be chosen by."""
+    """The held-out labelled slices of a cohort that a checkpoint may be chosen by; `outcomes` has one for each row."""
 
     cohort: str
     store: SliceStore
     rows: np.ndarray
+    outcomes: tuple[float, ...] | None = None
+
+    @property
+    def measure(self) -> str:
+        """What the slices are scored by: the AUC where they have outcomes, else Dice."""
+        return "Dice" if self.outcomes is None else "AUC"
+
+    def score(self, method: Method, device: torch.device) -> float:
+        """The method's score on the slices, in [0, 1]."""
+        if self.outcomes is None:
+            return validation_dice(method, self.store, self.rows, device)
+        return validation_auc(method, self.store, self.rows, self.outcomes, device)
 
 
 @dataclass(frozen=True)
@@ -131,8 +143,12 @@ def batch_of(stage: Stage, parts: list[Slices]) -> Batch:
         (source, masks), (target, _) = grown
         assert masks is not None
         return Adaptation(Labelled(source, masks), Unlabelled(target))
+    images = torch.cat([images for images, _ in grown])
     masks_of_parts: list[Tensor] = [masks for _, masks in grown if masks is not None]
-    return Labelled(torch.cat([images for images, _ in grown]), torch.cat(masks_of_parts))
+    if stage.method.reads == "outcomes":
+        outcomes = [part.outcomes for part in parts if part.outcomes is not None]
+        return Diagnosed(images, torch.cat(masks_of_parts), torch.cat(outcomes))
+    return Labelled(images, torch.cat(masks_of_parts))
 
 
 @dataclass
@@ -180,17 +196,18 @@ class _Keeper:
 
     def _validate(self, step: int, validation: Validation) -> None:
         if self.journal is not None:
-            score = validation_dice(self.method, validation.store, validation.rows, self.fabric.device)
-            self.journal.write(step, {"validation_dice": score})
+            score = validation.score(self.method, self.fabric.device)
+            self.journal.write(step, {f"validation_{validation.measure.lower()}": score})
             if self.position.best_score is None or score > self.position.best_score:
                 self.position = Position(step, score, step)
-                rule = f"the best Dice on the held-out patients of the labelled cohort {validation.cohort}"
+                patients = f"the held-out patients of the labelled cohort {validation.cohort}"
+                rule = f"the best {validation.measure} on {patients}"
                 self.job.checkpoints.save_chosen(self.method, step, rule, score)
         self.fabric.barrier()
 
     @torch.no_grad()
     def _picture(self, step: int, batch: Batch) -> None:
-        if self.journal is None:
+        if self.journal is None or not self.method.draws_masks:
             return
         images = (batch.target if isinstance(batch, Adaptation) else batch).images[:4]
         self.method.eval()

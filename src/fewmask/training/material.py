@@ -22,6 +22,13 @@ from fewmask.files import read_json, require_free, write_json
 from fewmask.recipe import Recipe
 from fewmask.shapes import Task
 from fewmask.training.cohorts import divide, read_cohorts, require_apart, shared_classes, training_cases
+from fewmask.training.outcomes import (
+    LearntOutcomes,
+    keep_outcomes,
+    kept_outcomes,
+    read_outcomes,
+    with_outcomes_only,
+)
 from fewmask.training.run import Run
 
 
@@ -33,6 +40,7 @@ class Material:
     splits: Mapping[str, Split]
     preparations: Mapping[str, Preparation]
     stores: Mapping[str, SliceStore]
+    outcomes: LearntOutcomes | None = None
 
     @property
     def labelled_roles(self) -> tuple[str, ...]:
@@ -48,31 +56,37 @@ def assemble(
     A run that goes on keeps its earlier decisions, and is refused where the images have changed since.
     """
     cohorts, channels = read_cohorts(recipe)
+    learnt = read_outcomes(recipe, cohorts)
+    cohorts = with_outcomes_only(cohorts, learnt)
     classes = shared_classes(cohorts)
     if recipe.start_from is not None and class_names(Run(recipe.start_from)) != classes:
         raise InputFault(
             f"{recipe.start_from}: was trained for other classes "
             f"({', '.join(class_names(Run(recipe.start_from)))}); start from a run with these labels"
         )
-    splits = divide(recipe, cohorts) if not run.splits.exists() else _kept_splits(run, cohorts)
+    splits = divide(recipe, cohorts, learnt) if not run.splits.exists() else _kept_splits(run, cohorts)
     cases = {role: training_cases(cohort, splits[role]) for role, cohort in cohorts.items()}
     preparations = kept_preparations(run) or _decided(recipe, cohorts, channels, cases, progress, cache)
     if not run.material.exists():
         require_apart(recipe, cohorts, splits)
+    if learnt is not None:
+        learnt.require_both(splits)
+    keep_outcomes(run, learnt, tell)
     stores: dict[str, SliceStore] = {}
     for role, cohort in cohorts.items():
         stores[role] = _store(run, role, cohort, cases[role], preparations[role], cache, progress)
         tell(f"{role}: {len(cases[role])} cases, {stores[role].row_count} slices in {stores[role].folder}")
         for remark in splits[role].remarks:
             tell(f"{role}: {remark}")
-    learnt = [splits[role] for role in splits if role != "target"]
+    labelled = [splits[role] for role in splits if role != "target"]
     write_splits(run.splits, list(splits.values()))
-    write_splits_final(run.folder / "splits_final.json", learnt)
+    write_splits_final(run.folder / "splits_final.json", labelled)
     write_json(run.preparations, to_mapping(preparations))
     prepared_channels = next(iter(preparations.values())).channels
     entries = {role: {"store": str(store.folder), "key": store.folder.name} for role, store in stores.items()}
     write_json(run.material, {"classes": classes, "channels": prepared_channels, "roles": entries})
-    return Material(Task(prepared_channels, classes, recipe.size), splits, preparations, stores)
+    task = Task(prepared_channels, classes, recipe.size, learnt.prevalence(splits) if learnt else None)
+    return Material(task, splits, preparations, stores, learnt)
 
 
 def _store(
@@ -95,11 +109,15 @@ def load_material(recipe: Recipe, run: Run) -> Material:
     """What `assemble` left in the run folder: for the other processes of a run."""
     content = read_json(run.material)
     roles: dict[str, Any] = content["roles"]
+    splits = dict(zip(roles, read_splits(run.splits), strict=True))
+    learnt = kept_outcomes(run)
+    prevalence = learnt.prevalence(splits) if learnt else None
     return Material(
-        Task(content["channels"], tuple(content["classes"]), recipe.size),
-        dict(zip(roles, read_splits(run.splits), strict=True)),
+        Task(content["channels"], tuple(content["classes"]), recipe.size, prevalence),
+        splits,
         kept_preparations(run) or {},
         {role: load_store(Path(entry["store"])) for role, entry in roles.items()},
+        learnt,
     )
 
 

@@ -92,11 +92,7 @@ class Run:
         """
         # Until its data were prepared a run holds nothing worth keeping, and may begin anew with another recipe.
         if self.recipe_file.exists() and self.material.exists():
-            changed = differences(_deciding(self.recipe()), _deciding(recipe))
-            if changed:
-                raise InputFault(
-                    f"{self.folder}: was begun with another recipe ({'; '.join(changed[:4])}); choose another --out"
-                )
+            self.require_same(recipe)
             return self._environment_remarks(environment)
         kept = {".lock", "environment.json", *([self.recipe_file.name] if self.recipe_file.exists() else [])}
         if any(entry.name not in kept for entry in self.folder.iterdir()):
@@ -104,6 +100,14 @@ class Run:
         write_json(self.folder / "environment.json", environment)
         write_text(self.recipe_file, to_yaml(recipe))
         return []
+
+    def require_same(self, recipe: Recipe) -> None:
+        """Raise InputFault, with the difference, where the folder was begun with another recipe."""
+        changed = differences(_deciding(self.recipe()), _deciding(recipe))
+        if changed:
+            raise InputFault(
+                f"{self.folder}: was begun with another recipe ({'; '.join(changed[:4])}); choose another --out"
+            )
 
     def _environment_remarks(self, environment: dict[str, Any]) -> list[str]:
         before: dict[str, Any] = read_json(self.folder / "environment.json")

@@ -1,10 +1,13 @@
 """Rules that choose a checkpoint. None of them sees a target mask."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from fewmask.data.store import SliceStore
 from fewmask.methods.base import Method
+from fewmask.metrics.classification import auc
 from fewmask.shapes import IGNORED
 
 MOST_SLICES = 512
@@ -33,3 +36,28 @@ def validation_dice(method: Method, store: SliceStore, rows: np.ndarray, device:
     occurs = (in_truth + in_prediction) > 0
     dice = 2.0 * in_both[occurs] / (in_truth + in_prediction)[occurs]
     return float(dice.mean()) if len(dice) else 0.0
+
+
+@torch.no_grad()
+def validation_auc(
+    method: Method, store: SliceStore, rows: np.ndarray, outcomes: Sequence[float], device: torch.device
+) -> float:
+    """The AUC over the held-out labelled cases, in [0, 1]; a case's score is the mean probability of its slices.
+
+    Raises TypeError for a method that tells no outcome.
+    """
+    training = method.training
+    method.eval()
+    probabilities: list[torch.Tensor] = []
+    for chunk in np.array_split(rows, max(1, len(rows) // 16)):
+        images, masks = (torch.from_numpy(read(chunk)).to(device) for read in (store.images, store.masks))
+        logits = method.validate_judge(images, masks)
+        if logits is None:
+            raise TypeError(f"{type(method).__name__} reads outcomes and tells none; give it validate_judge")
+        probabilities.append(logits.double().sigmoid().cpu())
+    method.train(training)
+    _, owner = np.unique(store.cases_at(rows), return_inverse=True)
+    slices = np.bincount(owner)
+    scores = np.bincount(owner, weights=torch.cat(probabilities).numpy()) / slices
+    area = auc(scores, np.bincount(owner, weights=outcomes) / slices > 0)
+    return 0.5 if area is None else area

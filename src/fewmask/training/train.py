@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
@@ -30,6 +31,7 @@ from fewmask.training.journal import Journal
 from fewmask.training.material import Material, assemble, load_material
 from fewmask.training.restyle import restyled
 from fewmask.training.run import Run, environment
+from fewmask.training.usual_classes import keep_usual_classes
 
 
 def tell(text: str) -> None:
@@ -91,6 +93,7 @@ def train(
         for number, stage in enumerate(recipe.stages):
             _stage(fabric, run, recipe, number, stage, material, progress)
         if first:
+            keep_usual_classes(run, material)
             run.finish(time.monotonic() - began)
         return first
 
@@ -252,15 +255,24 @@ def shares_of(stage: Stage, number: int, material: Material, ranks: int) -> tupl
                 f"change --set {stage.name}.batch={len(parts) * ranks} or a multiple of it"
             )
     return tuple(
-        Share(
-            material.stores[role],
-            tuple(material.stores[role].rows_of(material.splits[role].train).tolist()),
-            batch,
-            role != "target",
-            number * 10 + place,
-        )
+        _share(stage, material, role, batch, number * 10 + place)
         for place, (role, batch) in enumerate(parts.items())
     )
+
+
+def _share(stage: Stage, material: Material, role: str, batch: int, number: int) -> Share:
+    store = material.stores[role]
+    rows = store.rows_of(material.splits[role].train)
+    outcomes = _outcomes_at(rows, stage, role, material)
+    return Share(store, tuple(rows.tolist()), batch, role != "target", number, outcomes)
+
+
+def _outcomes_at(rows: np.ndarray, stage: Stage, role: str, material: Material) -> tuple[float, ...] | None:
+    """The outcome of each row's case, or None where the stage reads none."""
+    if stage.method.reads != "outcomes" or material.outcomes is None:
+        return None
+    outcomes = material.outcomes.of(role)
+    return tuple(outcomes[case] for case in material.stores[role].cases_at(rows))
 
 
 def _parts(stage: Stage, material: Material) -> dict[str, int]:
@@ -283,4 +295,10 @@ def validation_of(stage: Stage, material: Material) -> Validation | None:
         raise InputFault(
             f"{material.splits[role].cohort}: nobody is held out for validation; raise --set split.validation"
         )
-    return Validation(material.splits[role].cohort, material.stores[role], rows)
+    outcomes = _outcomes_at(rows, stage, role, material)
+    if outcomes is not None and len(set(outcomes)) < 2:
+        raise InputFault(
+            f"{material.splits[role].cohort}: all patients held out for validation have one outcome, so no AUC can "
+            f"choose; raise --set split.validation, or take the last step with --set {stage.name}.choose=last"
+        )
+    return Validation(material.splits[role].cohort, material.stores[role], rows, outcomes)

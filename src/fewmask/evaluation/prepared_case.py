@@ -1,0 +1,77 @@
+"""One case on its way through a network: prepared slices there, and its own grid back."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fewmask.data.case import Case
+from fewmask.data.geometry import Raster
+from fewmask.data.orientation import as_it_lay, canonical
+from fewmask.data.preparation import (
+    Placement,
+    Preparation,
+    assembled,
+    fitted,
+    place_images,
+    placement,
+    replace_in_original,
+    scaled,
+    slices_of,
+)
+from fewmask.data.raster import read_case
+from fewmask.errors import InputFault
+
+SLICES_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case's slices (N, C, H, W) in [-1, 1] on their own grid, and where they lie in the prepared square."""
+
+    case: Case
+    original: Raster
+    preparation: Preparation
+    place: Placement
+    slices: np.ndarray
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the case is one flat image, not a volume."""
+        return self.original.dimensions == 2
+
+    def chunks(self) -> Iterator[torch.Tensor]:
+        """Network input (n, C, S, S), a few slices at a time."""
+        for start in range(0, len(self.slices), SLICES_AT_ONCE):
+            prepared = place_images(
+                self.slices[start : start + SLICES_AT_ONCE], self.place, self.preparation.size
+            )
+            # Training read the slices from a float16 store; the same rounding here keeps both paths equal.
+            yield prepared.half().float()
+
+    def inner(self, prepared: torch.Tensor) -> torch.Tensor:
+        """The part of prepared slices (..., S, S) that is image and not padding."""
+        rows = slice(self.place.top, self.place.top + self.place.height)
+        return prepared[..., rows, self.place.left : self.place.left + self.place.width]
+
+    def on_own_grid(self, prepared: torch.Tensor) -> torch.Tensor:
+        """Prepared slices (n, K, S, S) on the slices' own grid (n, K, H, W)."""
+        return replace_in_original(prepared, self.place)
+
+    def as_it_lay(self, parts: Sequence[torch.Tensor]) -> np.ndarray:
+        """Slices (n, K, H, W) on their own grid, put together in the axes of the file: (K, *spatial)."""
+        volume = assembled(torch.cat(list(parts)).numpy(), self.preparation)
+        return as_it_lay(volume, self.original)
+
+
+def prepare_case(case: Case, preparation: Preparation) -> PreparedCase:
+    """Read a case and prepare it as the run's training did. Raises InputFault where it is of another kind."""
+    original = read_case(case)
+    turned = canonical(original)
+    own = fitted(preparation, turned)
+    try:
+        values = scaled(turned, own)
+    except InputFault as fault:
+        raise InputFault(f"{case.images[0]}: {fault}") from None
+    return PreparedCase(case, original, own, placement(turned, own), slices_of(values, own))

@@ -1,0 +1,183 @@
+"""A cell of a table: one row, one fold, one seed; trained, segmented and scored, each once."""
+
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fewmask.data.layouts import read_cohort
+from fewmask.errors import InputFault
+from fewmask.evaluation.evaluate import evaluate
+from fewmask.evaluation.segment import segment
+from fewmask.files import write_json
+from fewmask.methods.kinds import KINDS
+from fewmask.recipe import Cohorts, Recipe, override, takes
+from fewmask.studies.folds import fold_folders
+from fewmask.studies.table import Row, Study
+from fewmask.training.run import Run
+from fewmask.training.train import train
+
+DONE = "cell.json"
+"""Written last into a cell's folder: it is scored."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a user asks of a study. `rows` None is all of them; `changes` are `--set`s for each row that takes them."""
+
+    study: Study
+    out: Path
+    source: Path
+    target: Path
+    small: bool = False
+    seeds: int = 1
+    folds: int = 1
+    rows: tuple[str, ...] | None = None
+    changes: tuple[str, ...] = ()
+    precision: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a cell's masks and scores go (`folder`), the run that holds its networks, and what it is scored on.
+
+    `recipe` is None where the run is another cell's. `needs` is the run that must be finished before.
+    """
+
+    row: str
+    fold: int
+    seed: int
+    folder: Path
+    run: Path
+    recipe: Recipe | None
+    needs: Path | None
+    images: Path
+    device: str
+
+    @property
+    def name(self) -> str:
+        """How the cell is called in logs and files."""
+        return f"{self.row}, fold {self.fold}, seed {self.seed}"
+
+    @property
+    def out(self) -> Path:
+        """The study's folder."""
+        return self.folder.parents[3]
+
+    @property
+    def log(self) -> Path:
+        """What the training said."""
+        return self.out / "logs" / f"{self.row}_fold{self.fold}_seed{self.seed}.txt"
+
+    def done(self) -> bool:
+        """Whether it is scored."""
+        return (self.folder / DONE).exists()
+
+
+def cells_of(order: Order) -> tuple[Cell, ...]:
+    """All cells of a study, each after those that it needs. Raises InputFault where the order cannot be met."""
+    targets = fold_folders(order.target, order.folds, order.out / "folds")
+    rows = _chosen(order)
+    attended = _attended(order)
+    _require_known(order, rows)
+    return tuple(
+        _cell(order, row, fold, seed, targets[fold], attended)
+        for seed in range(order.seeds)
+        for fold in range(order.folds)
+        for row in rows
+    )
+
+
+def _chosen(order: Order) -> tuple[Row, ...]:
+    """The wanted rows and those that they start from."""
+    if order.rows is None:
+        return order.study.rows
+    known = [row.name for row in order.study.rows]
+    wanted = set(order.rows)
+    if unknown := sorted(wanted - set(known)):
+        raise InputFault(f"--rows: {unknown[0]} is no row of {order.study.name}; see --list")
+    for row in reversed(order.study.rows):
+        if row.name in wanted and row.start_from is not None:
+            wanted.add(row.start_from)
+    return tuple(row for row in order.study.rows if row.name in wanted)
+
+
+def _attended(order: Order) -> tuple[str, ...]:
+    """The assignment of the classes that may be re-drawn, where the source has those that the paper names."""
+    if any(change.startswith("attended=") for change in order.changes):
+        return ()
+    classes = read_cohort(order.source).classes
+    if not order.study.attended or not set(order.study.attended) <= set(classes):
+        return ()
+    return (f"attended=[{','.join(order.study.attended)}]",)
+
+
+def _require_known(order: Order, rows: Sequence[Row]) -> None:
+    """Refuse a change that no row takes."""
+    recipes = [row.recipe(order.small) for row in rows if row.recipe is not None]
+    for change in order.changes:
+        if not any(takes(recipe, change) for recipe in recipes):
+            override(recipes[-1], (change,), KINDS)
+
+
+def _cell(order: Order, row: Row, fold: int, seed: int, target: Path, attended: tuple[str, ...]) -> Cell:
+    def place(name: str, of_fold: int) -> Path:
+        return (order.out / "cells" / name / f"fold-{of_fold}" / f"seed-{seed}").resolve()
+
+    def home(name: str) -> Path:
+        # Networks that never see the target are the same in every fold.
+        return place(name, 0 if order.study.row(name).reads == "source" else fold)
+
+    start = None if row.start_from is None else home(row.start_from)
+    folder, images = place(row.name, fold), target if row.scored_on == "target" else order.source
+    if row.recipe is not None and home(row.name) == folder:
+        recipe = _recipe(order, row, seed, target, attended, start)
+        return Cell(row.name, fold, seed, folder, folder, recipe, start, images, order.device)
+    run = start if row.recipe is None and start is not None else home(row.name)
+    return Cell(row.name, fold, seed, folder, run, None, run, images, order.device)
+
+
+def _recipe(
+    order: Order, row: Row, seed: int, target: Path, attended: tuple[str, ...], start: Path | None
+) -> Recipe:
+    assert row.recipe is not None
+    recipe = row.recipe(order.small)
+    changes = (f"seed={seed}", *(attended if row.tied else ()), *order.changes)
+    recipe = override(recipe, [change for change in changes if takes(recipe, change)], KINDS)
+    if order.precision is not None:
+        recipe = override(recipe, (f"precision={order.precision}",), KINDS)
+    source = order.source.resolve()
+    # Not resolved further: a fold's folder consists of links.
+    target = target.absolute()
+    cohorts = {
+        "source": Cohorts(masks=source),
+        "target": Cohorts(masks=target),
+        "pair": Cohorts(source=source, target=target),
+    }[row.reads]
+    return replace(recipe, cohorts=cohorts, start_from=start)
+
+
+def run_cell(cell: Cell) -> float:
+    """Train, segment and score a cell that is not done; returns the seconds that this took.
+
+    What the training says goes into the cell's log. Raises as `train`, `segment` and `evaluate` do.
+    """
+    began = time.monotonic()
+    if cell.recipe is not None and (cell.run / "recipe.yaml").exists():
+        Run(cell.run).require_same(cell.recipe)
+    if cell.done():
+        return 0.0
+    cell.log.parent.mkdir(parents=True, exist_ok=True)
+    with cell.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        if cell.recipe is not None:
+            train(cell.recipe, cell.run, device=cell.device, cache=cell.out / "cache")
+        predictions = cell.folder / "predictions"
+        segment(cell.run, cell.images, predictions, device=cell.device)
+        evaluate(predictions, cell.images, cell.folder)
+    seconds = time.monotonic() - began
+    write_json(
+        cell.folder / DONE, {"row": cell.row, "fold": cell.fold, "seed": cell.seed, "seconds": seconds}
+    )
+    return seconds

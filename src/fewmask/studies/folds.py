@@ -1,0 +1,74 @@
+"""Folds over the target: every one of its patients is tested once, by networks that never saw their image."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from fewmask.data.case import Case, Cohort
+from fewmask.data.duplicates import group_near_duplicates
+from fewmask.data.layouts import read_cohort
+from fewmask.errors import InputFault
+from fewmask.files import replaced
+
+_ORDER = 20_201_027
+"""Seeds the order in which patients are dealt to folds; one constant, so that all rows and seeds share the folds."""
+
+
+def fold_folders(target: Path, folds: int, out: Path) -> tuple[Path, ...]:
+    """The target's folder once a fold, each time with another part of its patients as the test part.
+
+    One fold is the folder itself, with its own test part. More are folders below `out` that link to the images and
+    hold a `cases.csv` of their own. Raises InputFault where there are fewer patients than folds.
+    """
+    if folds == 1:
+        return (target,)
+    cohort = read_cohort(target)
+    part = dealt(cohort, folds)
+    return tuple(
+        _written(cohort, part, fold, out / f"{fold}_of_{folds}" / target.name) for fold in range(folds)
+    )
+
+
+def dealt(cohort: Cohort, folds: int) -> dict[str, int]:
+    """The fold in which each outlined case is tested; a patient's cases stay together, and so do near-duplicates."""
+    outlined = [case for case in cohort.cases if case.mask is not None]
+    owner = {case.name: case.patient for case in outlined}
+    if not cohort.patients_known:
+        owner |= group_near_duplicates(outlined)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(owner):
+        groups[owner[name]].append(name)
+    if len(groups) < folds:
+        raise InputFault(
+            f"{cohort.root}: has {len(groups)} outlined patients for {folds} folds; lower --folds, or add masks"
+        )
+    order = np.random.default_rng(_ORDER).permutation(len(groups))
+    return {
+        name: place % folds for place, index in enumerate(order) for name in groups[sorted(groups)[index]]
+    }
+
+
+def _written(cohort: Cohort, part: dict[str, int], fold: int, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in cohort.root.iterdir():
+        link = folder / entry.name
+        if entry.name != "cases.csv" and not link.is_symlink():
+            link.symlink_to(entry.resolve(), target_is_directory=entry.is_dir())
+    names = sorted({column for case in cohort.cases for column in case.columns})
+    with (
+        replaced(folder / "cases.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(["case", *(["patient"] if cohort.patients_known else []), "site", "split", *names])
+        for case in cohort.cases:
+            table.writerow(_entry(case, part, fold, cohort.patients_known, names))
+    return folder
+
+
+def _entry(case: Case, part: dict[str, int], fold: int, patients_known: bool, names: list[str]) -> list[str]:
+    split = "test" if part.get(case.name) == fold else "train"
+    patient = [case.patient] if patients_known else []
+    return [case.name, *patient, case.site or "", split, *(case.columns.get(name, "") for name in names)]

@@ -1,0 +1,175 @@
+"""From scored cells to the numbers of a table: means over seeds, their spread, and intervals over patients."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewmask.evaluation.confusion_files import CONFUSION_CASES
+from fewmask.files import read_json
+from fewmask.metrics.confusion import mean_class_accuracy, mean_iou, pixel_accuracy
+from fewmask.metrics.interval import Interval, bootstrap_interval, percentile_interval
+from fewmask.metrics.pooled import drawn_ratios, patient_totals
+from fewmask.studies.cells import Cell
+from fewmask.studies.table import Row, Study
+
+RATIOS = ("pixel_accuracy", "mean_class_accuracy", "mean_iou")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number in [0, 1]: its mean over the seeds, the seeds' spread, and its interval over patients.
+
+    `std` is None for one seed. The interval is that of the mean over the seeds that were run: it says how far
+    other patients would move it, not how far other seeds would. `draws` are the values behind it.
+    """
+
+    mean: float
+    std: float | None
+    interval: Interval | None
+    by_seed: tuple[float, ...]
+    draws: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """One row over all of its folds and seeds. `confusion` is the sum over folds and seeds."""
+
+    row: Row
+    seeds: int
+    cases: int
+    patients: int
+    ratios: tuple[Figure, Figure, Figure]
+    dice: Figure
+    classes: tuple[str, ...]
+    confusion: NDArray[np.int64]
+    minutes: float
+
+    @property
+    def mean_iou(self) -> Figure:
+        """The ratio by which rows are ordered."""
+        return self.ratios[2]
+
+
+@dataclass(frozen=True)
+class CellScores:
+    """What `evaluate` left in one cell, a row a case."""
+
+    cases: tuple[str, ...]
+    patients: tuple[str, ...]
+    confusions: NDArray[np.int64]
+    dice: NDArray[np.float64]
+
+
+def row_results(study: Study, cells: Sequence[Cell]) -> tuple[RowResult, ...]:
+    """The results of every row all of whose cells are scored, in the table's order."""
+    results: list[RowResult] = []
+    for row in study.rows:
+        own = [cell for cell in cells if cell.row == row.name]
+        if own and all(cell.done() for cell in own):
+            results.append(_row_result(row, own))
+    return tuple(results)
+
+
+def _row_result(row: Row, cells: Sequence[Cell]) -> RowResult:
+    classes = tuple(read_json(cells[0].run / "material.json")["classes"])
+    seeds = sorted({cell.seed for cell in cells})
+    pooled = [
+        _together([cell_scores(cell.folder, classes) for cell in cells if cell.seed == seed])
+        for seed in seeds
+    ]
+    totals = [patient_totals(list(scores.confusions), scores.patients) for scores in pooled]
+    drawn = [drawn_ratios(total) if len(total) > 1 else None for total in totals]
+    minutes = [float(read_json(cell.folder / "cell.json")["seconds"]) / 60.0 for cell in cells]
+    return RowResult(
+        row=row,
+        seeds=len(seeds),
+        cases=len(pooled[0].cases),
+        patients=len(totals[0]),
+        ratios=(_ratio(0, totals, drawn), _ratio(1, totals, drawn), _ratio(2, totals, drawn)),
+        dice=_dice(pooled),
+        classes=classes,
+        confusion=np.sum([total.sum(axis=0) for total in totals], axis=0),
+        minutes=float(np.mean(minutes)),
+    )
+
+
+def _together(parts: Sequence[CellScores]) -> CellScores:
+    """The folds of one seed as one: every patient was tested once."""
+    return CellScores(
+        tuple(name for part in parts for name in part.cases),
+        tuple(patient for part in parts for patient in part.patients),
+        np.concatenate([part.confusions for part in parts]),
+        np.concatenate([part.dice for part in parts]),
+    )
+
+
+def _ratio(
+    which: int,
+    totals: Sequence[NDArray[np.int64]],
+    drawn: Sequence[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None],
+) -> Figure:
+    by_seed = tuple(_ratios_of(total.sum(axis=0))[which] for total in totals)
+    present = [ratios[which] for ratios in drawn if ratios is not None]
+    if len(present) < len(totals):
+        return Figure(float(np.mean(by_seed)), _spread(by_seed), None, by_seed)
+    # The same patients are drawn for every seed, so a draw's mean is over the seeds of one set of patients.
+    draws = np.mean(present, axis=0)
+    return Figure(float(np.mean(by_seed)), _spread(by_seed), percentile_interval(draws), by_seed, draws)
+
+
+def _ratios_of(confusion: NDArray[np.int64]) -> tuple[float, float, float]:
+    values = (pixel_accuracy(confusion), mean_class_accuracy(confusion).mean, mean_iou(confusion).mean)
+    accuracy, by_class, iou = (float("nan") if value is None else value for value in values)
+    return accuracy, by_class, iou
+
+
+def _dice(pooled: Sequence[CellScores]) -> Figure:
+    by_seed = tuple(float(scores.dice.mean()) for scores in pooled)
+    mean_by_case = np.mean([scores.dice for scores in pooled], axis=0)
+    interval = bootstrap_interval(mean_by_case.tolist(), pooled[0].patients)
+    return Figure(float(np.mean(by_seed)), _spread(by_seed), interval, by_seed)
+
+
+def _spread(by_seed: Sequence[float]) -> float | None:
+    return float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None
+
+
+def cell_scores(folder: Path, classes: Sequence[str]) -> CellScores:
+    """A cell's confusion matrices and mean foreground Dice, case by case in the order of the names.
+
+    A case's Dice is the mean over the foreground classes that it is scored for; a case that is scored for none
+    (all absent and none predicted) counts as 1.
+    """
+    place = {name: index for index, name in enumerate(classes)}
+    confusions: dict[str, NDArray[np.int64]] = {}
+    patients: dict[str, str] = {}
+    with (folder / CONFUSION_CASES).open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            matrix = confusions.setdefault(line["case"], np.zeros((len(classes),) * 2, np.int64))
+            matrix[place[line["truth"]], place[line["predicted"]]] = int(line["pixels"])
+            patients[line["case"]] = line["patient"]
+    dice: dict[str, list[float]] = {name: [] for name in confusions}
+    with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            if line["dice"]:
+                dice[line["case"]].append(float(line["dice"]))
+    names = tuple(sorted(confusions))
+    means = [float(np.mean(dice[name])) if dice[name] else 1.0 for name in names]
+    return CellScores(
+        names,
+        tuple(patients[name] for name in names),
+        np.stack([confusions[name] for name in names]),
+        np.array(means),
+    )
+
+
+def difference(one: Figure, other: Figure) -> tuple[float, Interval | None]:
+    """`one` less `other`, both on the same patients, and the interval of the difference over patients."""
+    mean = one.mean - other.mean
+    if one.draws is None or other.draws is None:
+        return mean, None
+    return mean, percentile_interval(one.draws - other.draws)

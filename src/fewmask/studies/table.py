@@ -1,0 +1,56 @@
+"""A published table as a value: its rows, what each is trained on, and the paper's own figures beside them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from fewmask.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a paper prints for a row, pooled over pixels, in [0, 1]. None where it prints nothing."""
+
+    pixel_accuracy: float | None = None
+    mean_class_accuracy: float | None = None
+    mean_iou: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a recipe on the source's masks, on the target's, or on the pair.
+
+    `start_from` names an earlier row whose networks this one starts from. Without a `recipe` those networks are
+    used as they are. `tied` rows are told which classes may be re-drawn.
+    """
+
+    name: str
+    title: str
+    recipe: Callable[[bool], Recipe] | None
+    reads: Literal["source", "target", "pair"]
+    start_from: str | None = None
+    scored_on: Literal["target", "source"] = "target"
+    tied: bool = False
+    paper: Published | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table: its rows in order, the row that adapts nothing and the row with the target's own masks.
+
+    `phantom` is drawn where no folders are given, `attended` the classes that the paper lets be re-drawn (used
+    where the source has them), `outcomes` what the paper predicts, where the folders' cases.csv has the columns.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    floor: str
+    ceiling: str
+    phantom: str
+    attended: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+
+    def row(self, name: str) -> Row:
+        """The row of that name."""
+        return next(row for row in self.rows if row.name == name)

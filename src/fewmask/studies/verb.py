@@ -1,0 +1,57 @@
+"""From a study's name to its table on disk."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from fewmask.config import did_you_mean
+from fewmask.data.phantom import write_phantom
+from fewmask.errors import InputFault
+from fewmask.studies.cells import Order
+from fewmask.studies.names import STUDIES
+from fewmask.studies.page import write_tables
+from fewmask.studies.results import row_results
+from fewmask.studies.study import run_study
+from fewmask.studies.table import Study
+
+PHANTOM_CASES, PHANTOM_SIZE = 150, 64
+"""A study's phantom: 120 training and 30 test photographs in each hospital; `--small` recipes see 64 pixels."""
+
+
+def named_study(name: str) -> Study:
+    """A study by its name; `-` and `_` are equal."""
+    plain = name.replace("-", "_")
+    if plain not in STUDIES:
+        raise InputFault(f"no study {name!r}; {did_you_mean(plain, STUDIES)}")
+    return STUDIES[plain]
+
+
+def list_rows(name: str) -> str:
+    """The rows of a study, one a line; without a name the studies."""
+    return "\n".join([row.name for row in named_study(name).rows] if name else STUDIES)
+
+
+def phantom_pair(study: Study, out: Path, small: bool) -> tuple[Path, Path]:
+    """The phantom that a study runs on where no folders are given, drawn once."""
+    folder = out / "phantom"
+    if not folder.exists():
+        write_phantom(study.phantom, folder, 0, PHANTOM_CASES, PHANTOM_SIZE if small else None)
+    source, target = sorted(path for path in folder.iterdir() if path.is_dir())
+    return source, target
+
+
+def make_table(order: Order, jobs: int | None) -> str:
+    """Run a study and write its tables into its folder; returns the table as Markdown.
+
+    `jobs` cells run at once; None is one a core, or one on a GPU.
+    """
+    on_gpu = order.device != "cpu" and torch.cuda.is_available()
+    cells = run_study(order, jobs or (1 if on_gpu else os.cpu_count() or 1), _tell)
+    return write_tables(order, row_results(order.study, cells))
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,248 @@
+"""A study: every cell once, in processes of their own; it can be killed, and its numbers are those of its cells."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewmask.data.layouts import read_cohort
+from fewmask.data.phantom import write_phantom
+from fewmask.errors import InputFault, RunFailed
+from fewmask.studies.cells import Order, cells_of
+from fewmask.studies.folds import dealt, fold_folders
+from fewmask.studies.placenta import PLACENTA
+from fewmask.studies.results import cell_scores, difference, row_results
+from fewmask.studies.study import run_study
+from fewmask.studies.verb import list_rows, make_table, named_study
+
+TINY = (
+    "size=32",
+    "steps=2",
+    "batch=2",
+    "network.widths=[4,8]",
+    "translator_width=4",
+    "translator_blocks=1",
+    "critic_width=4",
+)
+
+
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    source, target = write_phantom("placenta", tmp_path_factory.mktemp("pair") / "p", 0, 10, 32)
+    return source, target
+
+
+@pytest.fixture(scope="module")
+def finished(hospitals: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Order:
+    """Floor, MSL and the source on itself, two seeds."""
+    out = tmp_path_factory.mktemp("study")
+    rows = ("msl", "in_domain")
+    order = Order(PLACENTA, out, *hospitals, small=True, seeds=2, rows=rows, changes=TINY, device="cpu")
+    make_table(order, jobs=2)
+    return order
+
+
+def test_rows_that_others_start_from_are_run_too(finished: Order) -> None:
+    names = [cell.row for cell in cells_of(finished) if cell.seed == 0]
+    assert names == ["no_adaptation", "msl", "in_domain"]
+    assert all(cell.done() for cell in cells_of(finished))
+    starts = {
+        cell.row: cell.recipe.start_from for cell in cells_of(finished) if cell.recipe and cell.seed == 1
+    }
+    assert starts["no_adaptation"] is None
+    assert starts["msl"] == (finished.out / "cells" / "no_adaptation" / "fold-0" / "seed-1").resolve()
+
+
+def test_the_classes_that_the_paper_attends_to_reach_the_tied_rows_alone(finished: Order) -> None:
+    cells = cells_of(replace(finished, rows=None))
+    attended = {
+        cell.row: cell.recipe.stages[1].method.attended
+        for cell in cells
+        if cell.recipe and len(cell.recipe.stages) > 1
+    }
+    assert attended["msl"] == attended["msl_without_saliency"] == ("ruler", "background")
+    assert attended["cyclegan"] is attended["aggan"] is None
+    chosen = cells_of(replace(finished, rows=("msl",), changes=(*TINY, "attended=[ruler]")))
+    assert chosen[1].recipe and chosen[1].recipe.stages[1].method.attended == ("ruler",)
+
+
+def test_done_cells_are_not_run_again(finished: Order) -> None:
+    before = {cell.folder: (cell.folder / "cell.json").stat().st_mtime_ns for cell in cells_of(finished)}
+    run_study(finished, 1, lambda text: None)
+    assert before == {folder: (folder / "cell.json").stat().st_mtime_ns for folder in before}
+
+
+def test_another_recipe_for_a_done_cell_is_refused(finished: Order) -> None:
+    with pytest.raises(InputFault, match="begun with another recipe"):
+        run_study(replace(finished, changes=(*TINY, "cycle=3")), 1, lambda text: None)
+
+
+def test_pooled_figures_are_those_of_a_plain_count(finished: Order, hospitals: tuple[Path, Path]) -> None:
+    (result,) = [r for r in row_results(PLACENTA, cells_of(finished)) if r.row.name == "msl"]
+    accuracies, ious = [], []
+    for seed in range(2):
+        folder = finished.out / "cells" / "msl" / "fold-0" / f"seed-{seed}" / "predictions"
+        truth = np.concatenate([_mask(path) for path in sorted((hospitals[1] / "labelsTs").glob("*.png"))])
+        found = np.concatenate(
+            [_mask(folder / path.name) for path in sorted((hospitals[1] / "labelsTs").glob("*.png"))]
+        )
+        accuracies.append(np.mean(truth == found))
+        either = [np.sum((truth == c) | (found == c)) for c in range(4)]
+        both = [np.sum((truth == c) & (found == c)) for c in range(4)]
+        ious.append(np.mean([b / e for b, e in zip(both, either, strict=True) if e]))
+    assert result.ratios[0].mean == pytest.approx(np.mean(accuracies))
+    assert result.mean_iou.mean == pytest.approx(np.mean(ious))
+    assert result.mean_iou.std == pytest.approx(np.std(ious, ddof=1))
+    assert result.cases == 2 and result.seeds == 2
+    low, high = result.mean_iou.interval.low, result.mean_iou.interval.high  # type: ignore[union-attr]
+    assert low <= result.mean_iou.mean <= high
+
+
+def test_a_difference_is_taken_on_the_same_patients(finished: Order) -> None:
+    results = {result.row.name: result for result in row_results(PLACENTA, cells_of(finished))}
+    mean, interval = difference(results["msl"].mean_iou, results["msl"].mean_iou)
+    assert mean == 0.0 and interval is not None and (interval.low, interval.high) == (0.0, 0.0)
+
+
+def test_the_tables_hold_every_row_and_mark_the_papers_figures(finished: Order) -> None:
+    text = (finished.out / "table.md").read_text()
+    assert "| MSL |" in text and "0.7380" in text and "paper: mean IoU" in text
+    assert "Incomplete: 9 of 12 rows" in text
+    lines = list(csv.DictReader((finished.out / "results.csv").open()))
+    assert [(line["row"], line["seed"]) for line in lines[:2]] == [
+        ("no_adaptation", "0"),
+        ("no_adaptation", "1"),
+    ]
+    counts = list(csv.DictReader((finished.out / "confusion.csv").open()))
+    pixels = sum(int(line[name]) for line in counts if line["row"] == "msl" for name in read_names(line))
+    assert pixels == 2 * 2 * 32 * 32
+
+
+def read_names(line: dict[str, str]) -> list[str]:
+    return [name for name in line if name not in ("row", "truth")]
+
+
+def test_every_patient_of_the_target_is_tested_in_one_fold(
+    hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cohort = read_cohort(hospitals[1])
+    folders = fold_folders(hospitals[1], 3, tmp_path)
+    tested: list[str] = []
+    for folder in folders:
+        fold = read_cohort(folder)
+        patients = {part: {case.patient for case in fold.part(part)} for part in ("train", "test")}
+        assert not patients["train"] & patients["test"]
+        assert len(fold.cases) == len(cohort.cases)
+        assert {case.columns["fir"] for case in fold.cases} <= set("0123")
+        tested += [case.name for case in fold.part("test")]
+    assert sorted(tested) == sorted(case.name for case in cohort.cases)
+    assert fold_folders(hospitals[1], 1, tmp_path) == (hospitals[1],)
+
+
+def test_more_folds_than_patients_are_refused(hospitals: tuple[Path, Path]) -> None:
+    with pytest.raises(InputFault, match="lower --folds"):
+        dealt(read_cohort(hospitals[1]), 99)
+
+
+def test_a_floor_is_trained_once_for_all_folds(hospitals: tuple[Path, Path], tmp_path: Path) -> None:
+    order = Order(PLACENTA, tmp_path, *hospitals, small=True, folds=2, changes=TINY)
+    floors = [cell for cell in cells_of(order) if cell.row == "no_adaptation"]
+    assert floors[0].recipe is not None and floors[1].recipe is None
+    assert floors[0].run == floors[1].run == floors[1].needs and floors[0].folder != floors[1].folder
+
+
+def test_a_cell_that_fails_spares_the_others(hospitals: tuple[Path, Path], tmp_path: Path) -> None:
+    order = Order(
+        PLACENTA, tmp_path, *hospitals, small=True, rows=("cyclegan", "ceiling"), changes=TINY, device="cpu"
+    )
+    broken = cells_of(order)[0].folder
+    broken.mkdir(parents=True)
+    (broken / "stranger.txt").write_text("not ours")
+    with pytest.raises((InputFault, RunFailed), match=r"no_adaptation, fold 0, seed 0: .*not a run folder"):
+        run_study(order, 2, lambda text: None)
+    done = {cell.row: cell.done() for cell in cells_of(order)}
+    assert done == {"no_adaptation": False, "cyclegan": False, "ceiling": True}
+
+
+def test_a_killed_study_leaves_no_process_behind_and_goes_on(
+    hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = [
+        "study",
+        "placenta",
+        "--small",
+        "--rows",
+        "no_adaptation",
+        "--out",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    ]
+    words += ["--source", str(hospitals[0]), "--target", str(hospitals[1]), "--jobs", "1"]
+    for change in (*TINY[:1], "steps=4000", *TINY[2:4]):
+        words += ["--set", change]
+    study = subprocess.Popen([sys.executable, "-m", "fewmask.cli", *words], stderr=subprocess.DEVNULL)
+    run = tmp_path / "cells" / "no_adaptation" / "fold-0" / "seed-0"
+    _until(lambda: (run / "log.jsonl").exists() and (run / "log.jsonl").stat().st_size > 0)
+    study.send_signal(signal.SIGKILL)
+    study.wait()
+    _until(lambda: (run / "checkpoint_latest.pt").exists() and not _held(run))
+    steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert 0 < max(steps) < 4000
+    assert not (run / "finished.json").exists()
+
+
+def _held(run: Path) -> bool:
+    """Whether some process has the run's folder open."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if str(link.readlink()).startswith(str(run)):
+                return True
+        except OSError:  # The process has ended meanwhile, or is not ours.
+            continue
+    return False
+
+
+def _until(condition: object, seconds: float = 60.0) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < ends, "waited too long"
+        time.sleep(0.2)
+
+
+def test_names() -> None:
+    assert list_rows("placenta").splitlines()[:2] == ["no_adaptation", "cyclegan"]
+    assert "placenta" in list_rows("").splitlines()
+    with pytest.raises(InputFault, match="did you mean 'placenta'"):
+        named_study("placneta")
+
+
+def test_unknown_rows_and_changes_are_refused(hospitals: tuple[Path, Path], tmp_path: Path) -> None:
+    order = Order(PLACENTA, tmp_path, *hospitals, small=True)
+    with pytest.raises(InputFault, match="no row of placenta"):
+        cells_of(replace(order, rows=("mls",)))
+    with pytest.raises(InputFault, match="unknown key"):
+        cells_of(replace(order, changes=("widht=3",)))
+
+
+def test_scores_of_a_cell_are_read_case_by_case(tmp_path: Path) -> None:
+    (tmp_path / "confusion_cases.csv").write_text(
+        "case,patient,truth,predicted,pixels\nb,p,a,a,3\nb,p,a,c,1\na,q,c,c,2\n"
+    )
+    (tmp_path / "scores.csv").write_text("case,dice\nb,0.5\nb,0.25\na,\n")
+    scores = cell_scores(tmp_path, ("a", "c"))
+    assert scores.cases == ("a", "b") and scores.patients == ("q", "p")
+    assert scores.confusions.tolist() == [[[0, 0], [0, 2]], [[3, 1], [0, 0]]]
+    assert scores.dice.tolist() == [1.0, 0.375]
+
+
+def _mask(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path)).ravel()
