@@ -1,6 +1,5 @@
 """The command `fewmask`. Each verb imports what it needs when it runs, so that `--help` answers at once."""
 
-import errno
 import json
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import fewmask
-from fewmask.errors import InputFault, Interrupted, RunFailed
+from fewmask.exits import exit_code
 
 app = typer.Typer(
     name="fewmask",
@@ -297,40 +296,7 @@ def _print(mapping: Any, text: str, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command with the exit codes of its contract."""
-    sys.exit(_exit_code())
-
-
-def _exit_code() -> int:
-    try:
-        answer = app(standalone_mode=False)
-        return answer if isinstance(answer, int) else 0
-    except typer.Exit as end:
-        return end.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; the same command goes on", 130)
-    except typer.TyperException as error:
-        # A verb without arguments has shown its help already and says no more.
-        text = error.format_message() if hasattr(error, "format_message") else str(error)  # pyright: ignore
-        return _say(f"{text} (fewmask --help shows the forms)", 2) if text else 2
-    except (InputFault, RunFailed, Interrupted) as error:
-        return _say(str(error), error.exit_code)
-    except OSError as error:
-        return _file_trouble(error)
-
-
-def _file_trouble(error: OSError) -> int:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return _say(
-            f"{error.filename or 'output'}: the disk is full; free some, then run the same command again", 3
-        )
-    return _say(
-        f"{error.filename or 'a file'}: {error.strerror or error}; check the path and its permissions", 1
-    )
-
-
-def _say(text: str, code: int) -> int:
-    print(f"fewmask: {' '.join(text.split())}", file=sys.stderr)
-    return code
+    sys.exit(exit_code(app))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def hospitals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    source, target = write_phantom("placenta", tmp_path_factory.mktemp("pair") / "p", 0, 10, 32)
+    source, target = write_phantom("placenta", tmp_path_factory.mktemp("pair") / "p", 0, 20, 32)
     return source, target
 
 
@@ -101,7 +101,7 @@ def test_pooled_figures_are_those_of_a_plain_count(finished: Order, hospitals: t
     assert result.ratios[0].mean == pytest.approx(np.mean(accuracies))
     assert result.mean_iou.mean == pytest.approx(np.mean(ious))
     assert result.mean_iou.std == pytest.approx(np.std(ious, ddof=1))
-    assert result.cases == 2 and result.seeds == 2
+    assert result.cases == len(found) // 32**2 and result.seeds == 2
     low, high = result.mean_iou.interval.low, result.mean_iou.interval.high  # type: ignore[union-attr]
     assert low <= result.mean_iou.mean <= high
 
@@ -123,7 +123,15 @@ def test_the_tables_hold_every_row_and_mark_the_papers_figures(finished: Order) 
     ]
     counts = list(csv.DictReader((finished.out / "confusion.csv").open()))
     pixels = sum(int(line[name]) for line in counts if line["row"] == "msl" for name in read_names(line))
-    assert pixels == 2 * 2 * 32 * 32
+    tested = read_cohort(finished.target).part("test")
+    assert pixels == 2 * len(tested) * 32 * 32
+
+
+def test_outcomes_are_judged_by_a_classifier_of_each_seed(finished: Order) -> None:
+    text = (finished.out / "table.md").read_text()
+    assert "## Diagnosis" in text and text.count("| fir>=2 |") == 2 and text.count("| mir>=2 |") == 2
+    judged = finished.out / "diagnosis" / "fir_from_2" / "seed-1" / "judged" / "outcomes.csv"
+    assert len(list(csv.DictReader(judged.open()))) == len(read_cohort(finished.target).part("test"))
 
 
 def read_names(line: dict[str, str]) -> list[str]:

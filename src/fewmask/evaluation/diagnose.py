@@ -13,7 +13,7 @@ from fewmask.data.geometry import Raster
 from fewmask.data.layouts import read_cohort
 from fewmask.data.listing import mask_index
 from fewmask.data.orientation import canonical
-from fewmask.data.outcomes import OutcomeRule, has_column, outcomes_of, require_both
+from fewmask.data.outcomes import OutcomeRule, has_column, outcomes_of
 from fewmask.data.preparation import place_masks, slices_of
 from fewmask.data.raster import read_classes
 from fewmask.errors import InputFault
@@ -41,12 +41,50 @@ def diagnose(
 ) -> Diagnosis:
     """Judge each case twice, write `outcomes.csv`, `diagnosis.json` and `roc.png` into `out`, and compare the AUCs.
 
+    The arguments are those of `judge`. Raises InputFault as it does, and for outcomes that are all alike.
+    """
+    diagnosis, rows = judge(
+        run,
+        images,
+        predictions,
+        kept=kept,
+        every_case=every_case,
+        translated=translated,
+        which=which,
+        device=device,
+        progress=progress,
+    )
+    known = [row.outcome for row in rows if row.outcome is not None]
+    if known and len(set(known)) < 2:
+        raise InputFault(
+            f"{diagnosis.outcome}: all {len(known)} cases are {int(known[0])}; an AUC needs both; add cases, or take "
+            "the column out for probabilities alone"
+        )
+    diagnosis = replace(diagnosis, comparison=compare(rows))
+    write_diagnosis(out, diagnosis, rows)
+    return diagnosis
+
+
+def judge(
+    run: Path,
+    images: Path,
+    predictions: Path,
+    *,
+    kept: Sequence[str] | None = None,
+    every_case: bool = False,
+    translated: bool = False,
+    which: Which = "chosen",
+    device: str = "auto",
+    progress: Progress = silent,
+) -> tuple[Diagnosis, tuple[Judged, ...]]:
+    """Judge each case twice; nothing is compared or written yet, so that folds can be put together first.
+
     `images` is a dataset folder (its test part where it has one; with `every_case`, every case that has a prediction).
     Masks in `predictions` hold class numbers, as `segment` writes them; pixels of classes that are not `kept` (None:
     what the run was trained to see) are set to mid grey. With `translated` the classifier is shown what `segment` left
     in `predictions/translations` instead of the images. A volume's probability is the mean of its slices'.
     Where the folder has no outcome column there are probabilities alone. Raises InputFault for a run that tells no
-    outcome, a missing mask or translation, and outcomes that are all alike.
+    outcome, and for a missing mask or translation.
     """
     trained = load_trained(run, which, device)
     learnt = kept_outcomes(trained.run)
@@ -62,21 +100,20 @@ def diagnose(
     rows: list[Judged] = []
     with progress("judging", len(cases)) as done:
         for case in shown:
-            whole, part = looking.judge(replace(case, mask=masks[case.name]))
+            whole, part = looking.twice(replace(case, mask=masks[case.name]))
             rows.append(Judged(case.name, case.patient, outcomes.get(case.name), whole, part))
             done()
-    diagnosis = Diagnosis(
+    found = Diagnosis(
         outcome=str(learnt.rule),
         kept_classes=looking.kept,
         shown="images as translated to the source" if translated else "images as they are",
         cases=len(rows),
         checkpoint_step=trained.step,
         checkpoint_rule=trained.rule,
-        comparison=compare(rows) if outcomes else None,
+        comparison=None,
         remarks=_remarks(trained, cohort, cases, outcomes, learnt.rule),
     )
-    write_diagnosis(out, diagnosis, rows)
-    return diagnosis
+    return found, tuple(rows)
 
 
 @dataclass(frozen=True)
@@ -88,7 +125,7 @@ class _Looking:
     kept: tuple[str, ...]
     visible: tuple[int, ...]
 
-    def judge(self, case: Case) -> tuple[float, float]:
+    def twice(self, case: Case) -> tuple[float, float]:
         """The probability of the outcome from the whole image, and from the kept classes alone."""
         prepared = prepare_case(case, self.trained.preparation)
         masks = self._masks(prepared)
@@ -162,11 +199,7 @@ def _known_outcomes(rule: OutcomeRule, cases: Sequence[Case]) -> dict[str, float
     """The outcomes of the cases that have one; none where the folder has no such column."""
     if not has_column(rule.column, cases):
         return {}
-    outcomes = outcomes_of(rule, cases)
-    if outcomes:
-        remedy = "an AUC needs both; add cases, or take the column out for probabilities alone"
-        require_both(rule, outcomes, "cases", remedy)
-    return outcomes
+    return dict(outcomes_of(rule, cases))
 
 
 def _translation_of(case: Case, predictions: Path) -> Case:

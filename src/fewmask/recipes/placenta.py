@@ -21,8 +21,11 @@ FLIPS_ONLY = Augmentation(
 """The translators see images as they are: a changed brightness would be a change of the domain itself."""
 
 
-def _translated(name: str, small: bool, config: AttentionCycleGANConfig, size: int) -> Recipe:
-    """A segmenter on the source, then translators around it. In `small` the same networks are narrow."""
+def _translated(name: str, small: bool, config: AttentionCycleGANConfig, size: int, epochs: int) -> Recipe:
+    """A segmenter on the source, then translators around it. In `small` the same networks are narrow.
+
+    A step is one image of each domain; an epoch is the 200 source images that MSL translates.
+    """
     if small:
         config = replace(config, translator_width=16, critic_width=32)
     if small and isinstance(config.attention, AgganAttention):
@@ -31,7 +34,7 @@ def _translated(name: str, small: bool, config: AttentionCycleGANConfig, size: i
     translators = Stage(
         name="translators",
         method=config,
-        steps=2000 if small else 40_000,
+        steps=2000 if small else 200 * epochs,
         batch=1,
         augmentation=FLIPS_ONLY,
         segmenter="segmenter",
@@ -59,11 +62,8 @@ def placentanet(small: bool) -> Recipe:
 
 
 def cyclegan(small: bool) -> Recipe:
-    """CycleGAN (Zhu et al. 2017) and the frozen source segmenter, as the baseline of MSL's Table 1.
-
-    40,000 steps of one image a domain are 200 epochs of the 200 source images that MSL translates.
-    """
-    return _translated("cyclegan", small, AttentionCycleGANConfig(), 256)
+    """CycleGAN (Zhu et al. 2017) and the frozen source segmenter, as the baseline of MSL's Table 1."""
+    return _translated("cyclegan", small, AttentionCycleGANConfig(), 256, epochs=200)
 
 
 def aggan(small: bool) -> Recipe:
@@ -80,7 +80,7 @@ def aggan(small: bool) -> Recipe:
         weights=TranslationWeights(identity=0.0),
         optimiser=Adam(rate=1e-4, beta1=0.5, schedule=Schedule("linear", 0.5)),
     )
-    return _translated("aggan", small, config, 256)
+    return _translated("aggan", small, config, 256, epochs=100)
 
 
 def msl(small: bool) -> Recipe:
@@ -104,7 +104,7 @@ def msl(small: bool) -> Recipe:
             saliency_target=late,
         ),
     )
-    return _translated("msl", small, config, 512)
+    return _translated("msl", small, config, 512, epochs=100)
 
 
 def cyclegan_train_on_translated(small: bool) -> Recipe:

@@ -8,14 +8,17 @@ from pathlib import Path
 from fewmask.files import replaced, write_text
 from fewmask.metrics.interval import Interval
 from fewmask.studies.cells import Order
+from fewmask.studies.diagnoses import DiagnosisResult, diagnosis_markdown
 from fewmask.studies.results import RATIOS, Figure, RowResult, difference
 
 TABLE, RESULTS, CONFUSION = "table.md", "results.csv", "confusion.csv"
 
 
-def write_tables(order: Order, results: Sequence[RowResult]) -> str:
+def write_tables(order: Order, results: Sequence[RowResult], diagnoses: Sequence[DiagnosisResult]) -> str:
     """Write `table.md`, `results.csv` (a line a row and seed) and `confusion.csv`; returns the Markdown."""
     text = markdown(order, results)
+    if diagnoses:
+        text += f"\n{diagnosis_markdown(diagnoses)}\n"
     write_text(order.out / TABLE, text)
     _write_csv(
         order.out / RESULTS,

@@ -2,7 +2,7 @@
 
 from fewmask.recipes import placenta
 from fewmask.recipes.segmenter import supervised
-from fewmask.studies.table import Published, Row, Study
+from fewmask.studies.table import Published, PublishedDiagnosis, Row, Study
 
 PLACENTA = Study(
     name="placenta",
@@ -104,5 +104,7 @@ PLACENTA = Study(
     ceiling="ceiling",
     phantom="placenta",
     attended=("ruler", "background"),
-    outcomes=("fir>=2", "mir>=2"),
+    diagnosis=PublishedDiagnosis(
+        outcomes=(("fir>=2", 0.78, 0.96), ("mir>=2", 0.76, 0.83)), kept=("disc", "cord"), masks_of="msl"
+    ),
 )

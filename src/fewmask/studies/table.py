@@ -17,6 +17,18 @@ class Published:
 
 
 @dataclass(frozen=True)
+class PublishedDiagnosis:
+    """Outcomes that a paper predicts from whole images and from the `kept` classes alone, as `masks_of` outlines them.
+
+    Each outcome comes with the paper's two AUCs, whole and kept.
+    """
+
+    outcomes: tuple[tuple[str, float, float], ...]
+    kept: tuple[str, ...]
+    masks_of: str
+
+
+@dataclass(frozen=True)
 class Row:
     """One row: a recipe on the source's masks, on the target's, or on the pair.
 
@@ -38,8 +50,8 @@ class Row:
 class Study:
     """A table: its rows in order, the row that adapts nothing and the row with the target's own masks.
 
-    `phantom` is drawn where no folders are given, `attended` the classes that the paper lets be re-drawn (used
-    where the source has them), `outcomes` what the paper predicts, where the folders' cases.csv has the columns.
+    `phantom` is drawn where no folders are given; `attended` are the classes that the paper lets be re-drawn, used
+    where the source has them. `diagnosis` is what the paper predicts from images, if it does.
     """
 
     name: str
@@ -49,7 +61,7 @@ class Study:
     ceiling: str
     phantom: str
     attended: tuple[str, ...] = ()
-    outcomes: tuple[str, ...] = ()
+    diagnosis: PublishedDiagnosis | None = None
 
     def row(self, name: str) -> Row:
         """The row of that name."""

@@ -10,6 +10,7 @@ from fewmask.config import did_you_mean
 from fewmask.data.phantom import write_phantom
 from fewmask.errors import InputFault
 from fewmask.studies.cells import Order
+from fewmask.studies.diagnoses import diagnosis_results
 from fewmask.studies.names import STUDIES
 from fewmask.studies.page import write_tables
 from fewmask.studies.results import row_results
@@ -49,7 +50,8 @@ def make_table(order: Order, jobs: int | None) -> str:
     """
     on_gpu = order.device != "cpu" and torch.cuda.is_available()
     cells = run_study(order, jobs or (1 if on_gpu else os.cpu_count() or 1), _tell)
-    return write_tables(order, row_results(order.study, cells))
+    diagnoses = diagnosis_results(order, cells, _tell)
+    return write_tables(order, row_results(order.study, cells), diagnoses)
 
 
 def _tell(text: str) -> None:

@@ -1,0 +1,126 @@
+"""A study's second table: outcomes from whole images, and from what the segmentation keeps of them (MSL, Sec. 3.4)."""
+
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, replace
+
+from fewmask.config import from_mapping
+from fewmask.data.layouts import read_cohort
+from fewmask.data.outcomes import has_column, outcome_rule
+from fewmask.evaluation.diagnose import judge
+from fewmask.evaluation.diagnosis_record import Diagnosis, Judged, compare, write_diagnosis
+from fewmask.files import read_json
+from fewmask.methods.kinds import KINDS
+from fewmask.recipe import Cohorts, Recipe, override, takes
+from fewmask.recipes.diagnosis import diagnosis as diagnosis_recipe
+from fewmask.studies.cells import Cell, Order
+from fewmask.studies.study import Tell
+from fewmask.training.train import train
+
+
+@dataclass(frozen=True)
+class DiagnosisResult:
+    """One outcome by the classifier of one seed, over all folds; `whole` and `kept` are the paper's AUCs."""
+
+    outcome: str
+    seed: int
+    found: Diagnosis
+    whole: float
+    kept: float
+
+
+def diagnosis_results(order: Order, cells: Sequence[Cell], tell: Tell) -> tuple[DiagnosisResult, ...]:
+    """Train a classifier an outcome and seed on the source, and judge the target's test images by it.
+
+    Nothing where the study has no diagnosis, the folders lack the columns or the kept classes, or the cells that
+    draw the masks are not scored yet. What is done is not done again.
+    """
+    wanted = order.study.diagnosis
+    if wanted is None:
+        return ()
+    source, target = read_cohort(order.source), read_cohort(order.target, masks=False)
+    if not set(wanted.kept) <= set(source.classes):
+        return ()
+    results: list[DiagnosisResult] = []
+    for outcome, whole, kept in wanted.outcomes:
+        column = outcome.partition(">=")[0]
+        if not (has_column(column, source.cases) and has_column(column, target.cases)):
+            tell(f"diagnosis: no column {column} in both folders' cases.csv; left out")
+            continue
+        outcome_rule(outcome, source.cases)
+        for seed in range(order.seeds):
+            drawn = [cell for cell in cells if cell.row == wanted.masks_of and cell.seed == seed]
+            if drawn and all(cell.done() for cell in drawn):
+                found = _diagnosed(order, outcome, seed, drawn, tell)
+                results.append(DiagnosisResult(outcome, seed, found, whole, kept))
+    return tuple(results)
+
+
+def _diagnosed(order: Order, outcome: str, seed: int, drawn: Sequence[Cell], tell: Tell) -> Diagnosis:
+    wanted = order.study.diagnosis
+    assert wanted is not None
+    run = order.out / "diagnosis" / outcome.replace(">=", "_from_") / f"seed-{seed}"
+    done = run / "judged" / "diagnosis.json"
+    if done.exists():
+        return from_mapping(Diagnosis, read_json(done), str(done))
+    tell(f"diagnosis: {outcome}, seed {seed}")
+    log = order.out / "logs" / f"diagnosis_{run.parent.name}_seed{seed}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as said, redirect_stderr(said):
+        train(_recipe(order, outcome, seed), run, device=order.device, cache=order.out / "cache")
+    rows: list[Judged] = []
+    found: Diagnosis | None = None
+    for cell in drawn:
+        found, judged = judge(
+            run, cell.images, cell.folder / "predictions", kept=wanted.kept, device=order.device
+        )
+        rows += judged
+    assert found is not None
+    pooled = replace(found, cases=len(rows), comparison=compare(rows))
+    write_diagnosis(run / "judged", pooled, rows)
+    return pooled
+
+
+def _recipe(order: Order, outcome: str, seed: int) -> Recipe:
+    recipe = diagnosis_recipe(order.small)
+    changes = (f"seed={seed}", *order.changes)
+    recipe = override(recipe, [change for change in changes if takes(recipe, change)], KINDS)
+    cohorts = Cohorts(masks=order.source.resolve())
+    return replace(recipe, outcome=outcome, cohorts=cohorts)
+
+
+def diagnosis_markdown(results: Sequence[DiagnosisResult]) -> str:
+    """The results as a Markdown table, a line an outcome and seed."""
+    lines = [
+        "## Diagnosis",
+        "",
+        "A classifier learns the outcome from the source's whole images and judges the target's test images twice: "
+        "whole, and with only the kept classes left (as this study's segmentation outlines them). AUC [95 % bootstrap "
+        "over patients]; p is DeLong's.",
+        "",
+        "| outcome | seed | n (with outcome) | AUC, whole | AUC, kept classes | difference | p | paper: whole | "
+        "paper: kept |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        found = result.found.comparison
+        if found is None:
+            lines.append(f"| {result.outcome} | {result.seed} | all cases alike | | | | | | |")
+            continue
+        cells = (
+            result.outcome,
+            str(result.seed),
+            f"{found.n} ({found.positives})",
+            _interval(found.whole.auc, found.whole.low, found.whole.high),
+            _interval(found.kept.auc, found.kept.low, found.kept.high),
+            _interval(found.difference, found.difference_low, found.difference_high, "+"),
+            "" if found.delong_p is None else f"{found.delong_p:.2g}",
+            f"{result.whole:.2f}",
+            f"{result.kept:.2f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _interval(value: float, low: float | None, high: float | None, sign: str = "") -> str:
+    return f"{value:{sign}.2f}" + ("" if low is None else f" [{low:{sign}.2f}, {high:{sign}.2f}]")
