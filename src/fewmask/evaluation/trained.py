@@ -78,5 +78,5 @@ def view_of(trained: Trained, images: torch.Tensor) -> View:
         return View(probabilities)
     with trained.fabric.autocast():
         untranslated = trained.method.validate_segment(there)
-    shown = Translation(*(part.float().cpu() for part in translation))
+    shown = Translation(translation.image.float().cpu(), translation.attention.float().cpu())
     return View(probabilities, shown, untranslated.float().softmax(1).cpu())

@@ -92,7 +92,7 @@ class Watch:
         if view.translation is None or view.untranslated is None:
             return
         inner = self.prepared.inner
-        translation = Translation(*(inner(part) for part in view.translation))
+        translation = Translation(inner(view.translation.image), inner(view.translation.attention))
         before, after = (_classes(inner(part)) for part in (view.untranslated, view.probabilities))
         method = self.screen.trained.method
         self.looks.append(look_at(method, inner(images), translation, before, after))

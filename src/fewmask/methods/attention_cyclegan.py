@@ -70,7 +70,8 @@ class AttentionCycleGANConfig:
 
     `attended` names the classes that may be re-drawn; None is all of them. From the share `attention_frozen` of the
     training on the attention learns no more, and from `critic_norms_end` on the critics leave out their instance
-    norms (AGGAN has both). Thresholds are on maps in [0, 1].
+    norms (AGGAN has both). Thresholds are on maps in [0, 1]. Without `cycle_moves_attention` the cycle term teaches
+    the translators alone: it is cheapest where nothing is re-drawn, and pulls the attention off small regions.
     """
 
     reads: ClassVar[Reads] = "adaptation"
@@ -86,6 +87,7 @@ class AttentionCycleGANConfig:
     phases: tuple[Phase, ...] = (Phase(0.0, "image"),)
     attention_frozen: float = 1.0
     critic_norms_end: float = 1.0
+    cycle_moves_attention: bool = True
     attention_threshold: float = 0.2
     saliency_threshold: float = 0.7
     saliency_space: ColourSpace = "lab"
@@ -148,11 +150,11 @@ class AttentionCycleGAN(Method):
 
         @cache
         def source_again() -> Translation:
-            return self.to_source(as_target.image, learn)
+            return self._again(self.to_source, as_target, learn)
 
         @cache
         def target_again() -> Translation:
-            return self.to_target(as_source.image, learn)
+            return self._again(self.to_target, as_source, learn)
 
         yield self.weights.weigh(
             "translators",
@@ -187,6 +189,14 @@ class AttentionCycleGAN(Method):
         )
         yield self._critic_turn("source_critic", real_source, as_source, progress)
         yield self._critic_turn("target_critic", real_target, as_target, progress)
+
+    def _again(self, translator: AttendedTranslator, first: Translation, learn: bool) -> Translation:
+        """A translation on its way back, and where that way looks."""
+        if self.config.cycle_moves_attention:
+            return translator(first.image, learn)
+        assert first.still is not None
+        back = translator(first.still, learn_attention=False)
+        return Translation(back.image, translator.attention(first.image))
 
     def _critic_turn(self, name: str, real: Translation, fake: Translation, progress: float) -> Turn:
         """A critic learns to tell a domain's own images from translations, earlier ones among them."""
@@ -255,7 +265,7 @@ class AttentionCycleGAN(Method):
 
 def _replayed(replay: Replay, translation: Translation) -> Translation:
     """An earlier translation with the attention that made it, or this one."""
-    pairs = replay(torch.cat(translation, dim=1))
+    pairs = replay(torch.cat([translation.image, translation.attention], dim=1))
     return Translation(pairs[:, :-1], pairs[:, -1:])
 
 

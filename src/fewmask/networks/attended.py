@@ -8,10 +8,14 @@ from fewmask.shapes import Images
 
 
 class Translation(NamedTuple):
-    """A re-drawn image and where it was re-drawn: (B, C, H, W) in [-1, 1], (B, 1, H, W) in [0, 1]."""
+    """A re-drawn image and where it was re-drawn: (B, C, H, W) in [-1, 1], (B, 1, H, W) in [0, 1].
+
+    `still` is the same image with an attention that no gradient reaches; None where nobody has drawn.
+    """
 
     image: Images
     attention: Tensor
+    still: Images | None = None
 
 
 class AttendedTranslator(nn.Module):
@@ -27,4 +31,7 @@ class AttendedTranslator(nn.Module):
         attention = self.attention(images)
         if not learn_attention:
             attention = attention.detach()
-        return Translation(attention * self.translator(images) + (1.0 - attention) * images, attention)
+        drawn = self.translator(images)
+        image = attention * drawn + (1.0 - attention) * images
+        fixed = attention.detach()
+        return Translation(image, attention, fixed * drawn + (1.0 - fixed) * images)
