@@ -85,9 +85,9 @@ def _table(order: Order, results: Sequence[RowResult]) -> str:
     by_name = {result.row.name: result for result in results}
     floor, ceiling = by_name.get(order.study.floor), by_name.get(order.study.ceiling)
     lines = [
-        "| row | n images (patients) | pixel accuracy | mean class accuracy | mean IoU | gap closed | Dice | minutes "
+        "| row | n images (patients) | pixel accuracy | mean class accuracy | mean IoU | gap closed | Dice "
         "| paper: pixel acc. | paper: mean acc. | paper: mean IoU |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         paper = result.row.paper
@@ -100,7 +100,6 @@ def _table(order: Order, results: Sequence[RowResult]) -> str:
             *(_figure(ratio) for ratio in result.ratios),
             _closed(result, floor, ceiling),
             _figure(result.dice),
-            f"{result.minutes:.1f}",
             *("" if value is None else f"{value:.4f}" for value in published),
         )
         lines.append(f"| {' | '.join(cells)} |")

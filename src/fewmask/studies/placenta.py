@@ -102,6 +102,7 @@ PLACENTA = Study(
     ),
     floor="no_adaptation",
     ceiling="ceiling",
+    subject="msl",
     phantom="placenta",
     attended=("ruler", "background"),
     diagnosis=PublishedDiagnosis(

@@ -46,7 +46,6 @@ class RowResult:
     dice: Figure
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]
-    minutes: float
 
     @property
     def mean_iou(self) -> Figure:
@@ -83,7 +82,6 @@ def _row_result(row: Row, cells: Sequence[Cell]) -> RowResult:
     ]
     totals = [patient_totals(list(scores.confusions), scores.patients) for scores in pooled]
     drawn = [drawn_ratios(total) if len(total) > 1 else None for total in totals]
-    minutes = [float(read_json(cell.folder / "cell.json")["seconds"]) / 60.0 for cell in cells]
     return RowResult(
         row=row,
         seeds=len(seeds),
@@ -93,7 +91,6 @@ def _row_result(row: Row, cells: Sequence[Cell]) -> RowResult:
         dice=_dice(pooled),
         classes=classes,
         confusion=np.sum([total.sum(axis=0) for total in totals], axis=0),
-        minutes=float(np.mean(minutes)),
     )
 
 

@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """A table: its rows in order, the row that adapts nothing and the row with the target's own masks.
+    """A table: its rows in order, the one that adapts nothing, the one with the target's own masks, and its subject.
 
     `phantom` is drawn where no folders are given; `attended` are the classes that the paper lets be re-drawn, used
     where the source has them. `diagnosis` is what the paper predicts from images, if it does.
@@ -59,6 +59,7 @@ class Study:
     rows: tuple[Row, ...]
     floor: str
     ceiling: str
+    subject: str
     phantom: str
     attended: tuple[str, ...] = ()
     diagnosis: PublishedDiagnosis | None = None

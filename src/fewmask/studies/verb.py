@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,8 @@ import torch
 from fewmask.config import did_you_mean
 from fewmask.data.phantom import write_phantom
 from fewmask.errors import InputFault
-from fewmask.studies.cells import Order
+from fewmask.evaluation.report import write_report
+from fewmask.studies.cells import Cell, Order
 from fewmask.studies.diagnoses import diagnosis_results
 from fewmask.studies.names import STUDIES
 from fewmask.studies.page import write_tables
@@ -50,8 +52,19 @@ def make_table(order: Order, jobs: int | None) -> str:
     """
     on_gpu = order.device != "cpu" and torch.cuda.is_available()
     cells = run_study(order, jobs or (1 if on_gpu else os.cpu_count() or 1), _tell)
-    diagnoses = diagnosis_results(order, cells, _tell)
-    return write_tables(order, row_results(order.study, cells), diagnoses)
+    results = row_results(order.study, cells)
+    write_tables(order, results, ())
+    _write_figures(order, cells)
+    return write_tables(order, results, diagnosis_results(order, cells, _tell))
+
+
+def _write_figures(order: Order, cells: Sequence[Cell]) -> None:
+    """The report of the first fold and seed: all rows side by side, with the paper's figures."""
+    runs = {cell.row: cell.run for cell in cells if cell.run == cell.folder and cell.fold == cell.seed == 0}
+    subject = order.study.subject if order.study.subject in runs else next(iter(runs), None)
+    if subject is not None:
+        others = [run for row, run in runs.items() if row != subject]
+        write_report([runs[subject], *others], order.out / "report.html")
 
 
 def _tell(text: str) -> None:
