@@ -800,7 +800,7 @@ def test_cases_are_chosen_by_their_rank(redrawn, dice, expected):
     record = read_run(redrawn[0])
     rows = tuple(replace(row, dice=value) for row, value in zip(record.scores.rows, dice, strict=False))
     entry = Entry(replace(record, scores=replace(record.scores, rows=rows)), "method", "x")
-    plates = translation_gallery([entry], Names(False, {}, ())).plates
+    plates = translation_gallery([entry], Names(False, {}, {entry.record.folder.resolve(): "run"}, ())).plates
     assert ", ".join(f"{int(plate.name[-2:])} {plate.rank}" for plate in plates) == expected
 
 

@@ -37,6 +37,7 @@ class Names:
 
     pseudonyms: bool
     cases: Mapping[str, str]
+    runs: Mapping[Path, str]
     words: tuple[tuple[re.Pattern[str], str], ...]
 
     def case(self, name: str) -> str:
@@ -48,8 +49,8 @@ class Names:
         return f"{kind} folder" if self.pseudonyms else path.name
 
     def run(self, record: RunRecord, number: int) -> str:
-        """A run's folder name, or its number on the page."""
-        return f"run {number}" if self.pseudonyms else record.folder.resolve().name
+        """The name of a run's folder, or of the nearest one above it that tells the runs apart; or its number."""
+        return f"run {number}" if self.pseudonyms else self.runs[record.folder.resolve()]
 
     def text(self, remark: str) -> str:
         """A remark without what must not stand on the page."""
@@ -109,7 +110,21 @@ def names_of(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], pseud
         instead |= _hidden(records, rosters) | numbers
     words = sorted((word for word in instead if _telling(word)), key=len, reverse=True)
     patterns = tuple((re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])"), instead[word]) for word in words)
-    return Names(pseudonyms, numbers, patterns)
+    return Names(pseudonyms, numbers, run_names([record.folder for record in records]), patterns)
+
+
+def run_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """What tells runs apart: the lowest part of their paths that differs between all of them, else the lowest.
+
+    >>> sorted(run_names([Path("/table/msl/seed-0"), Path("/table/aggan/seed-0")]).values())
+    ['aggan', 'msl']
+    """
+    resolved = list(dict.fromkeys(folder.resolve() for folder in folders))
+    for up in range(min(len(folder.parts) for folder in resolved)):
+        names = [folder.parts[-1 - up] for folder in resolved]
+        if len(set(names)) == len(names):
+            return dict(zip(resolved, names, strict=True))
+    return {folder: folder.name for folder in resolved}
 
 
 def _hidden(records: Sequence[RunRecord], rosters: Mapping[Path, Roster]) -> dict[str, str]:
