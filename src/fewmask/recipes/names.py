@@ -12,6 +12,7 @@ RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "cyclegan": placenta.cyclegan,
     "aggan": placenta.aggan,
     "msl": placenta.msl,
+    "msl_cycle_off_attention": placenta.msl_cycle_off_attention,
     "cyclegan_train_on_translated": placenta.cyclegan_train_on_translated,
     "aggan_train_on_translated": placenta.aggan_train_on_translated,
     "msl_train_on_translated": placenta.msl_train_on_translated,

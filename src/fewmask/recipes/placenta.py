@@ -107,6 +107,15 @@ def msl(small: bool) -> Recipe:
     return _translated("msl", small, config, 512, epochs=100)
 
 
+def msl_cycle_off_attention(small: bool) -> Recipe:
+    """MSL, but the cycle term teaches the translators alone. Ours, not the paper's: see docs/decisions/0002."""
+    recipe = msl(small)
+    segmenter, translators = recipe.stages
+    config = replace(translators.method, cycle_moves_attention=False)
+    stages = (segmenter, replace(translators, method=config))
+    return replace(recipe, name="msl_cycle_off_attention", stages=stages)
+
+
 def cyclegan_train_on_translated(small: bool) -> Recipe:
     """CycleGAN, used the other way round: see `train_on_translated`."""
     return train_on_translated(cyclegan(small), small)

@@ -68,6 +68,14 @@ PLACENTA = Study(
             paper=Published(0.8743, 0.8691, 0.7380),
         ),
         Row(
+            "msl_cycle_off_attention",
+            "MSL, cycle kept off the attention (ours)",
+            placenta.msl_cycle_off_attention,
+            "pair",
+            "no_adaptation",
+            tied=True,
+        ),
+        Row(
             "cyclegan_train_on_translated",
             "CycleGAN, segmenter trained on translated source",
             placenta.cyclegan_train_on_translated,
