@@ -295,3 +295,34 @@ def test_a_checkpoint_cut_short_is_named(
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     answer = command("segment", tmp_path / "run", hospitals[0], "--out", tmp_path / "masks")
     assert_one_line(answer, 1, "checkpoint_chosen.pt")
+
+
+def test_a_single_target_image(command: Command, hospitals: tuple[Path, Path], tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "imagesTr").mkdir(parents=True)
+    image = sorted((hospitals[1] / "imagesTr").iterdir())[0]
+    shutil.copy(image, target / "imagesTr")
+    shutil.copy(hospitals[1] / "dataset.json", target)
+    words = ("--source", hospitals[0], "--target", target, "--out", tmp_path / "run", "--small")
+    answer = command("train", "cyclegan", *words, "--set", "size=32", "--set", "critic_layers=2")
+    assert_one_line(answer, 1, "single target image", "add images")
+
+
+def test_attended_classes_and_sizes_that_do_not_fit(
+    command: Command, hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = (
+        "train",
+        "msl",
+        "--source",
+        hospitals[0],
+        "--target",
+        hospitals[1],
+        "--out",
+        tmp_path / "run",
+        "--small",
+    )
+    answer = command(*words, "--set", "size=32", "--set", "attended=[rular]")
+    assert_one_line(answer, 1, "no class 'rular'", "did you mean 'ruler'")
+    answer = command(*words, "--set", "size=16")
+    assert_one_line(answer, 1, "at least 24 pixels", "critic_layers")

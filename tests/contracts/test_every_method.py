@@ -25,7 +25,7 @@ from fewmask.training.fit import Job, batch_of, fit
 from fewmask.training.journal import Journal
 from fewmask.training.material import Material
 from fewmask.training.play import play
-from fewmask.training.train import shares_of, validation_of
+from fewmask.training.shares import shares_of, validation_of
 from tests.contracts.tiny import TASK, Named, cpu, every_stage, tiny_material, tiny_recipe
 
 STAGES = every_stage()

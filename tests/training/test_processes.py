@@ -15,7 +15,7 @@ from fewmask.methods.base import Method
 from fewmask.training.fit import batch_of
 from fewmask.training.material import Material
 from fewmask.training.play import play
-from fewmask.training.train import shares_of
+from fewmask.training.shares import shares_of
 
 STEPS = 5
 

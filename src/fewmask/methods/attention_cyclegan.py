@@ -116,16 +116,14 @@ class AttentionCycleGAN(Method):
         if not isinstance(config.attention, NoAttention):
             self.attention_threshold = config.attention_threshold
             chosen = "as chosen" if config.attended else "all; choose with --set attended=[...]"
-            self.kept_classes = tuple(
-                index for index in range(len(task.classes)) if index not in self.attended
-            )
+            self.kept_classes = tuple(sorted({*range(len(task.classes))} - {*self.attended}))
             names = ", ".join(task.classes[index] for index in self.attended)
             self.remarks = (f"classes that may be re-drawn: {names} ({chosen})",)
         self.to_target = _translator(config, task.channels)
         self.to_source = _translator(config, task.channels)
         self.source_critic = PatchCritic(task.channels, config.critic_width, config.critic_layers)
         self.target_critic = PatchCritic(task.channels, config.critic_width, config.critic_layers)
-        _check_size(task, self.source_critic)
+        self.remarks += _judged_size(task, self.source_critic)
         self.replay_source = Replay(config.replay)
         self.replay_target = Replay(config.replay)
         self.segmenter = segmenter.eval().requires_grad_(False)
@@ -286,9 +284,16 @@ def _attended_classes(names: tuple[str, ...] | None, task: Task) -> tuple[int, .
     return tuple(task.classes.index(name) for name in names)
 
 
-def _check_size(task: Task, critic: PatchCritic) -> None:
+def _judged_size(task: Task, critic: PatchCritic) -> tuple[str, ...]:
+    """What to say about critics whose patches are as large as the images. Raises InputFault for images too small."""
     if task.size < critic.smallest_size:
         raise InputFault(
             f"size={task.size}: the critics need images of at least {critic.smallest_size} pixels; "
             "raise --set size, or lower --set critic_layers"
         )
+    if task.size >= critic.field_of_view:
+        return ()
+    return (
+        f"the critics' patches ({critic.field_of_view} pixels) exceed the images ({task.size}), so each verdict is "
+        "about a whole image; --set critic_layers=2 judges smaller parts",
+    )

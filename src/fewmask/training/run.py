@@ -101,6 +101,18 @@ class Run:
         write_text(self.recipe_file, to_yaml(recipe))
         return []
 
+    def forget_data(self) -> None:
+        """Remove what was decided about the data: nothing was trained on it, and another recipe may begin here."""
+        names = (
+            "split.json",
+            "splits_final.json",
+            "preparation.json",
+            "learnt_outcomes.json",
+            "material.json",
+        )
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+
     def require_same(self, recipe: Recipe) -> None:
         """Raise InputFault, with the difference, where the folder was begun with another recipe."""
         changed = differences(_deciding(self.recipe()), _deciding(recipe))

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
@@ -17,7 +16,7 @@ from torch import nn
 
 from fewmask.console import Progress, silent
 from fewmask.data.store import cache_root
-from fewmask.data.stream import Share, key_of
+from fewmask.data.stream import key_of
 from fewmask.errors import InputFault
 from fewmask.files import GIB
 from fewmask.methods.base import Method
@@ -25,12 +24,13 @@ from fewmask.ranks import rank_count
 from fewmask.recipe import Recipe, Stage
 from fewmask.shapes import Task
 from fewmask.training.checkpoint import Checkpoints, Position, load_networks
-from fewmask.training.fit import Job, Validation, fit, unwinding
+from fewmask.training.fit import Job, fit, unwinding
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
 from fewmask.training.material import Material, assemble, load_material
 from fewmask.training.restyle import restyled
 from fewmask.training.run import Run, environment
+from fewmask.training.shares import shares_of, validation_of
 from fewmask.training.usual_classes import keep_usual_classes
 
 
@@ -133,14 +133,26 @@ def _opened(fabric: Fabric, run: Run, recipe: Recipe, cache: Path, progress: Pro
     if run.finished():
         tell(f"{run.folder}: this run is finished; choose another --out to train again")
         return False
+    fresh = not run.material.exists()
     material = assemble(recipe, run, cache, progress, tell)
-    for number, stage in enumerate(recipe.stages):
-        # A fault of a late stage must not wait until the earlier ones have trained.
-        shares_of(stage, number, material, rank_count())
-        validation_of(stage, material)
+    try:
+        _require_whole(recipe, material)
+    except InputFault:
+        if fresh:
+            run.forget_data()
+        raise
     held = sum(file.stat().st_size for file in cache.rglob("*.npy")) / GIB
     tell(f"slice stores: {held:.2f} GiB in {cache}; remove that folder to clear them")
     return True
+
+
+def _require_whole(recipe: Recipe, material: Material) -> None:
+    """Raise a fault of a late stage now: it must not wait until the earlier ones have trained."""
+    for number, stage in enumerate(recipe.stages):
+        shares_of(stage, number, material, rank_count())
+        validation_of(stage, material)
+        with torch.device("meta"):  # Networks without weights: quick, whatever their size.
+            build_method(recipe, stage, material.task, None)
 
 
 def _stage(
@@ -240,65 +252,3 @@ def take_over(method: Method, recipe: Recipe, stage: Stage, checkpoints: Checkpo
         checkpoints.save_chosen(method, origin.step, f"{origin.rule} (of an earlier run)", origin.score)
     checkpoints.save_latest(method, Position(stage.steps, origin.score, origin.step), fabric.barrier)
     fabric.barrier()
-
-
-def shares_of(stage: Stage, number: int, material: Material, ranks: int) -> tuple[Share, ...]:
-    """The parts of a stage's batch: labelled cohorts side by side, or a source beside a target.
-
-    Raises InputFault where a cohort is missing, or a part is empty or cannot be divided among the processes.
-    """
-    parts = _parts(stage, material)
-    for role, batch in parts.items():
-        if batch < 1 or batch % ranks:
-            raise InputFault(
-                f"stage {stage.name}: {batch} images of {role} a step cannot be divided among {ranks} processes; "
-                f"change --set {stage.name}.batch={len(parts) * ranks} or a multiple of it"
-            )
-    return tuple(
-        _share(stage, material, role, batch, number * 10 + place)
-        for place, (role, batch) in enumerate(parts.items())
-    )
-
-
-def _share(stage: Stage, material: Material, role: str, batch: int, number: int) -> Share:
-    store = material.stores[role]
-    rows = store.rows_of(material.splits[role].train)
-    outcomes = _outcomes_at(rows, stage, role, material)
-    return Share(store, tuple(rows.tolist()), batch, role != "target", number, outcomes)
-
-
-def _outcomes_at(rows: np.ndarray, stage: Stage, role: str, material: Material) -> tuple[float, ...] | None:
-    """The outcome of each row's case, or None where the stage reads none."""
-    if stage.method.reads != "outcomes" or material.outcomes is None:
-        return None
-    outcomes = material.outcomes.of(role)
-    return tuple(outcomes[case] for case in material.stores[role].cases_at(rows))
-
-
-def _parts(stage: Stage, material: Material) -> dict[str, int]:
-    """How many images of each role a step takes."""
-    if stage.method.reads == "adaptation":
-        return {"source": stage.batch, "target": stage.batch}
-    if len(material.labelled_roles) == 2:
-        of_masks = min(max(round(stage.batch * stage.masks_share), 1), stage.batch - 1)
-        return {"source": stage.batch - of_masks, "masks": of_masks}
-    return {material.labelled_roles[0]: stage.batch}
-
-
-def validation_of(stage: Stage, material: Material) -> Validation | None:
-    """The held-out slices that choose this stage's checkpoint, or None where the last one is taken."""
-    if stage.choose == "last":
-        return None
-    role = "masks" if "masks" in material.stores else "source"
-    rows = material.stores[role].rows_of(material.splits[role].validation)
-    if len(rows) == 0:
-        raise InputFault(
-            f"{material.splits[role].cohort}: nobody is held out for validation; raise --set split.validation"
-        )
-    outcomes = _outcomes_at(rows, stage, role, material)
-    if outcomes is not None and len(set(outcomes)) < 2:
-        raise InputFault(
-            f"{material.splits[role].cohort}: all patients held out for validation have one outcome, so no AUC can "
-            f"choose; raise --set split.validation, or take the last step with --set {stage.name}.choose=last"
-        )
-    return Validation(material.splits[role].cohort, material.stores[role], rows, outcomes)
