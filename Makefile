@@ -27,6 +27,7 @@ lint: install-dev
 
 bench: install-dev
 	$(BIN)/python benchmarks/surface_distance.py
+	$(BIN)/python benchmarks/msl_step.py
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

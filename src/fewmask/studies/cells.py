@@ -1,7 +1,6 @@
 """A cell of a table: one row, one fold, one seed; trained, segmented and scored, each once."""
 
 import time
-from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,7 +80,7 @@ def cells_of(order: Order) -> tuple[Cell, ...]:
     targets = fold_folders(order.target, order.folds, order.out / "folds")
     rows = _chosen(order)
     attended = _attended(order)
-    _require_known(order, rows)
+    _require_known(order)
     return tuple(
         _cell(order, row, fold, seed, targets[fold], attended)
         for seed in range(order.seeds)
@@ -114,9 +113,9 @@ def _attended(order: Order) -> tuple[str, ...]:
     return (f"attended=[{','.join(order.study.attended)}]",)
 
 
-def _require_known(order: Order, rows: Sequence[Row]) -> None:
-    """Refuse a change that no row takes."""
-    recipes = [row.recipe(order.small) for row in rows if row.recipe is not None]
+def _require_known(order: Order) -> None:
+    """Refuse a change that no row of the study takes."""
+    recipes = [row.recipe(order.small) for row in order.study.rows if row.recipe is not None]
     for change in order.changes:
         if not any(takes(recipe, change) for recipe in recipes):
             override(recipes[-1], (change,), KINDS)
