@@ -217,8 +217,19 @@ def study(
     _one_of("--device", device, ("auto", "cpu", "cuda"))
     table = named_study(name)
     pair = (source, target) if source and target else phantom_pair(table, out, small)
-    chosen = tuple(rows.split(",")) if rows else None
-    order = Order(table, out, *pair, small, seeds, folds, chosen, tuple(changes or ()), precision, device)
+    order = Order(
+        table,
+        out.resolve(),
+        source=pair[0].resolve(),
+        target=pair[1].resolve(),
+        small=small,
+        seeds=seeds,
+        folds=folds,
+        rows=tuple(row.strip().replace("-", "_") for row in rows.split(",")) if rows else None,
+        changes=tuple(changes or ()),
+        precision=precision,
+        device=device,
+    )
     typer.echo(make_table(order, jobs))
 
 

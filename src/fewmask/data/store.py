@@ -1,13 +1,14 @@
 """Prepared slices on disk: built once, found again by what they hold, mapped into memory only a batch at a time."""
 
-import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +39,21 @@ FORMAT = 3
 class SliceStore:
     """A folder with `images.npy` (N, C, S, S) float16 and, where labelled, `masks.npy` (N, S, S) uint8.
 
-    `cases` are in the order of their rows; `first_row` is where each begins.
+    `cases` are in the order of their rows; `first_row` is where each begins, `frames` the part of the square that
+    each fills (top, left, height, width), the rest being padding. Without frames all of the square counts.
     """
 
     folder: Path
     cases: tuple[str, ...]
     first_row: tuple[int, ...]
+    frames: tuple[tuple[int, int, int, int], ...] = ()
+
+    def frame(self, case: str) -> tuple[slice, slice]:
+        """The rows and columns of the square that a case's own pixels fill."""
+        if not self.frames:
+            return slice(None), slice(None)
+        top, left, height, width = self.frames[self.cases.index(case)]
+        return slice(top, top + height), slice(left, left + width)
 
     def rows_of(self, names: Sequence[str]) -> np.ndarray:
         """The rows of these cases, in the store's order."""
@@ -125,20 +135,34 @@ def open_store(
 
     `stored` is called after each case. Raises InputFault for a labelled case without a mask.
     """
-    if not _whole(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        _forget_abandoned(folder.parent)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-        try:
-            _build(temporary, cohort, cases, preparation, labelled, stored)
-            with contextlib.suppress(
-                OSError
-            ):  # Another run has built the same store meanwhile; its files are ours.
-                temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        if not _whole(folder):
+            _forget_abandoned(folder.parent)
+            with _building(folder) as temporary:
+                _build(temporary, cohort, cases, preparation, labelled, stored)
     return load_store(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Wait for other runs that build the same store; theirs is then ours."""
+    with (folder.parent / f".{folder.name}.lock").open("w") as handle:
+        fcntl.lockf(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _building(folder: Path) -> Generator[Path]:
+    """A temporary folder that takes the place of `folder` when all went well, and is removed otherwise."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        yield temporary
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _forget_abandoned(cache: Path) -> None:
@@ -162,7 +186,8 @@ def _whole(folder: Path) -> bool:
 def load_store(folder: Path) -> SliceStore:
     """A store that was built before."""
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    return SliceStore(folder, tuple(index["cases"]), tuple(index["first_row"]))
+    frames = tuple(tuple(frame) for frame in index.get("frames", ()))
+    return SliceStore(folder, tuple(index["cases"]), tuple(index["first_row"]), frames)
 
 
 def derive_store(
@@ -173,22 +198,17 @@ def derive_store(
     `redraw` takes and gives images (N, C, S, S) in [-1, 1], 8 slices or fewer at a time; `stored` is called after
     each such part.
     """
-    if not _whole(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-        try:
-            for name in ("masks.npy", "index.json"):
-                shutil.copyfile(origin.folder / name, temporary / name)
-            shape = np.load(origin.folder / "images.npy", mmap_mode="r").shape
-            with _GrowingArray(temporary / "images.npy", np.float16, shape[1:]) as images:
-                for start in range(0, origin.row_count, 8):
-                    rows = np.arange(start, min(start + 8, origin.row_count))
-                    images.append(redraw(origin.images(rows)))
-                    stored()
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    if _whole(folder):
+        return load_store(folder)
+    with _building(folder) as temporary:
+        for name in ("masks.npy", "index.json"):
+            shutil.copyfile(origin.folder / name, temporary / name)
+        shape = np.load(origin.folder / "images.npy", mmap_mode="r").shape
+        with _GrowingArray(temporary / "images.npy", np.float16, shape[1:]) as images:
+            for start in range(0, origin.row_count, 8):
+                rows = np.arange(start, min(start + 8, origin.row_count))
+                images.append(redraw(origin.images(rows)))
+                stored()
     return load_store(folder)
 
 
@@ -201,6 +221,7 @@ def _build(
     stored: Callable[[], None],
 ) -> None:
     first_row: list[int] = []
+    frames: list[tuple[int, int, int, int]] = []
     row = 0
     images = _GrowingArray(folder / "images.npy", np.float16, (preparation.channels, *[preparation.size] * 2))
     masks = _GrowingArray(folder / "masks.npy", np.uint8, (preparation.size, preparation.size))
@@ -208,6 +229,7 @@ def _build(
         for case in cases:
             first_row.append(row)
             raster = read_case(case)
+            frames.append(_frame(raster, preparation))
             classes = _classes(cohort, case, raster) if labelled else None
             for chunk_images, chunk_masks in _prepared(raster, classes, preparation):
                 images.append(chunk_images)
@@ -217,8 +239,14 @@ def _build(
             stored()
     if not labelled:
         (folder / "masks.npy").unlink()
-    index = {"cases": [case.name for case in cases], "first_row": first_row}
+    index = {"cases": [case.name for case in cases], "first_row": first_row, "frames": frames}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _frame(raster: Raster, preparation: Preparation) -> tuple[int, int, int, int]:
+    turned = canonical(raster)
+    place = placement(turned, fitted(preparation, turned))
+    return place.top, place.left, place.height, place.width
 
 
 def _classes(cohort: Cohort, case: Case, raster: Raster) -> Raster:

@@ -14,13 +14,14 @@ from fewmask.data.layouts import read_cohort
 from fewmask.data.listing import mask_index
 from fewmask.data.orientation import canonical
 from fewmask.data.outcomes import OutcomeRule, has_column, outcomes_of
-from fewmask.data.preparation import place_masks, slices_of
+from fewmask.data.preparation import EIGHT_BIT, place_masks, slices_of
 from fewmask.data.raster import read_classes
 from fewmask.errors import InputFault
 from fewmask.evaluation.diagnosis_record import Diagnosis, Judged, compare, write_diagnosis
 from fewmask.evaluation.prepared_case import SLICES_AT_ONCE, PreparedCase, prepare_case
 from fewmask.evaluation.safety_record import TRANSLATIONS
 from fewmask.evaluation.trained import Trained, Which, load_trained
+from fewmask.evaluation.truth import of_last_segment
 from fewmask.methods.outcome import class_numbers, keep_only
 from fewmask.shapes import Masks
 from fewmask.training.outcomes import kept_outcomes
@@ -55,6 +56,8 @@ def diagnose(
         progress=progress,
     )
     known = [row.outcome for row in rows if row.outcome is not None]
+    if out.resolve() == predictions.resolve():
+        raise InputFault(f"{out}: holds the masks; choose another --out")
     if known and len(set(known)) < 2:
         raise InputFault(
             f"{diagnosis.outcome}: all {len(known)} cases are {int(known[0])}; an AUC needs both; add cases, or take "
@@ -92,16 +95,22 @@ def judge(
         raise InputFault(f"{run}: tells no outcome; give the run of `fewmask train diagnosis --outcome ...`")
     cohort = read_cohort(images, masks=False)
     cohort = cohort.with_channel(trained.preparation.channel)
-    masks = mask_index(predictions) if predictions.is_dir() else {}
+    masks = of_last_segment(predictions, mask_index(predictions)) if predictions.is_dir() else {}
+    if translated and any(rule != EIGHT_BIT for rule in trained.preparation.intensity):
+        raise InputFault(
+            "--translated needs 8-bit pictures, for translations are kept in 8 bits; leave it out"
+        )
     cases = _cases(cohort, masks, predictions, every_case)
     outcomes = _known_outcomes(learnt.rule, cases)
     looking = _looking(trained, cohort, kept)
     shown = [_translation_of(case, predictions) if translated else case for case in cases]
     rows: list[Judged] = []
+    blanks = 0
     with progress("judging", len(cases)) as done:
         for case in shown:
-            whole, part = looking.twice(replace(case, mask=masks[case.name]))
+            whole, part, blank = looking.twice(replace(case, mask=masks[case.name]))
             rows.append(Judged(case.name, case.patient, outcomes.get(case.name), whole, part))
+            blanks += blank
             done()
     found = Diagnosis(
         outcome=str(learnt.rule),
@@ -111,7 +120,7 @@ def judge(
         checkpoint_step=trained.step,
         checkpoint_rule=trained.rule,
         comparison=None,
-        remarks=_remarks(trained, cohort, cases, outcomes, learnt.rule),
+        remarks=(*_remarks(trained, cohort, cases, outcomes, learnt.rule), *_blank_remark(blanks)),
     )
     return found, tuple(rows)
 
@@ -125,8 +134,8 @@ class _Looking:
     kept: tuple[str, ...]
     visible: tuple[int, ...]
 
-    def twice(self, case: Case) -> tuple[float, float]:
-        """The probability of the outcome from the whole image, and from the kept classes alone."""
+    def twice(self, case: Case) -> tuple[float, float, bool]:
+        """The probability of the outcome from the whole image and from the kept classes, and whether none was kept."""
         prepared = prepare_case(case, self.trained.preparation)
         masks = self._masks(prepared)
         looks: list[torch.Tensor] = []
@@ -134,10 +143,10 @@ class _Looking:
             both = (images, keep_only(images, own, self.visible))
             looks.append(torch.stack([self._probabilities(shown) for shown in both]))
         whole, part = torch.cat(looks, dim=1).mean(dim=1).tolist()
-        return whole, part
+        return whole, part, not bool(torch.isin(masks, torch.tensor(self.visible)).any())
 
     def _masks(self, prepared: PreparedCase) -> Masks:
-        """The case's classes in the prepared square (N, S, S); padding is background."""
+        """The case's classes in the prepared square (N, S, S), padded as its images are."""
         like, preparation = prepared.original, prepared.preparation
         classes = Raster(read_classes(self.cohort, prepared.case)[None], like.spacing, like.unit, like.affine)
         slices = slices_of(canonical(classes).array, preparation)[:, 0]
@@ -200,6 +209,12 @@ def _known_outcomes(rule: OutcomeRule, cases: Sequence[Case]) -> dict[str, float
     if not has_column(rule.column, cases):
         return {}
     return dict(outcomes_of(rule, cases))
+
+
+def _blank_remark(blanks: int) -> tuple[str, ...]:
+    if not blanks:
+        return ()
+    return (f"{blanks} masks hold none of the kept classes: of those images nothing was left to see",)
 
 
 def _translation_of(case: Case, predictions: Path) -> Case:

@@ -110,21 +110,25 @@ def write_diagnosis(out: Path, diagnosis: Diagnosis, rows: Sequence[Judged]) -> 
         for row in rows:
             outcome = None if row.outcome is None else int(row.outcome)
             writer.writerow((row.case, row.patient, outcome, row.probability_whole, row.probability_kept))
-    write_json(out / "diagnosis.json", to_mapping(diagnosis))
     if diagnosis.comparison is None:
         # A picture of an earlier call must not stand beside these numbers.
         (out / "roc.png").unlink(missing_ok=True)
-        return
+    else:
+        _write_curves(out, diagnosis, diagnosis.comparison, rows)
+    write_json(out / "diagnosis.json", to_mapping(diagnosis))
+
+
+def _write_curves(out: Path, diagnosis: Diagnosis, found_areas: Comparison, rows: Sequence[Judged]) -> None:
     known = [row for row in rows if row.outcome is not None]
     found = [row.outcome == 1.0 for row in known]
     scores = [row.probability_whole for row in known], [row.probability_kept for row in known]
-    areas = diagnosis.comparison.whole, diagnosis.comparison.kept
+    areas = found_areas.whole, found_areas.kept
     curves = [
         NamedCurve(f"{label}: AUC {_interval(area.auc, area.low, area.high)}", curve)
         for label, side, area in zip(("whole image", _kept_words(diagnosis)), scores, areas, strict=True)
         if (curve := roc_curve(side, found)) is not None
     ]
-    write_roc(out / "roc.png", curves, f"{diagnosis.outcome}, {diagnosis.comparison.n} cases")
+    write_roc(out / "roc.png", curves, f"{diagnosis.outcome}, {found_areas.n} cases")
 
 
 def format_diagnosis(diagnosis: Diagnosis) -> str:

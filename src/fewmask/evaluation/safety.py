@@ -257,16 +257,18 @@ def _put_right(
 def _turned(before: Classes, after: Classes, class_count: int) -> NDArray[np.float64]:
     """(K, K): of the area of the large regions of class i before, the share in regions that are mostly j after."""
     table = np.zeros((class_count, class_count))
-    in_slice = np.zeros((3, 3, 3), dtype=np.bool_)
-    in_slice[1] = ndimage.generate_binary_structure(2, 1)
+    beside = ndimage.generate_binary_structure(2, 1)
     for index in range(class_count):
-        labels, regions = cast(tuple[NDArray[np.int32], int], ndimage.label(before == index, in_slice))
-        pairs = labels.astype(np.int64).ravel() * class_count + after.ravel()
-        counts = np.bincount(pairs, minlength=(regions + 1) * class_count).reshape(-1, class_count)[1:]
-        sizes = counts.sum(axis=1)
-        large = sizes >= LEAST_REGION * before[0].size
-        mostly = counts[large] > MOST * sizes[large, None]
-        table[index] = (mostly * sizes[large, None]).sum(axis=0) / max(1, int(sizes[large].sum()))
+        area, turned = 0, np.zeros(class_count)
+        for one, other in zip(before, after, strict=True):
+            labels, regions = cast(tuple[NDArray[np.int32], int], ndimage.label(one == index, beside))
+            pairs = labels.astype(np.int64).ravel() * class_count + other.ravel()
+            counts = np.bincount(pairs, minlength=(regions + 1) * class_count).reshape(-1, class_count)[1:]
+            sizes = counts.sum(axis=1)
+            large = sizes >= LEAST_REGION * one.size
+            turned += ((counts[large] > MOST * sizes[large, None]) * sizes[large, None]).sum(axis=0)
+            area += int(sizes[large].sum())
+        table[index] = turned / max(1, area)
     return table
 
 

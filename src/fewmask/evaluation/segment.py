@@ -78,7 +78,11 @@ def _require_own_folder(out: Path, cases: tuple[Case, ...]) -> None:
     names = {case.name for case in cases}
     folders = (out, *(inner for name in FOLDERS if (inner := out / name).is_dir()))
     files = [file for folder in folders for file in folder.iterdir()]
-    foreign = [str(file.relative_to(out)) for file in files if file.name.split(".")[0] in names]
+    foreign = [
+        str(file.relative_to(out))
+        for file in files
+        if any(file.name.startswith(f"{name}.") for name in names)
+    ]
     if foreign:
         raise InputFault(
             f"{out}: holds {len(foreign)} files of these cases that `segment` did not write ({sorted(foreign)[0]}); "

@@ -13,6 +13,7 @@ from fewmask.data.listing import MASK_FOLDERS
 from fewmask.data.plain import is_pair
 from fewmask.errors import InputFault
 from fewmask.evaluation.segment import MANIFEST
+from fewmask.files import read_json
 from fewmask.shapes import IGNORED
 
 
@@ -39,7 +40,7 @@ def pair(predictions: Path, truth: Path) -> Pairing:
     for folder in (predictions, truth):
         if not folder.is_dir() and not (folder == truth and _is_manifest(truth)):
             raise InputFault(f"{folder}: no such folder; give a folder of masks")
-    predicted = layouts.find_labels(predictions)
+    predicted = of_last_segment(predictions, layouts.find_labels(predictions))
     if not predicted:
         raise InputFault(f"{predictions}: no masks in it; give the folder that `fewmask segment` wrote")
     cohort = truth_cohort(truth)
@@ -65,6 +66,16 @@ def pair(predictions: Path, truth: Path) -> Pairing:
         remarks.append(f"{unmatched} predictions have no mask in {truth.name} and are left out")
     paths = tuple(predicted[case.name] for case in cases)
     return Pairing(cohort, cases, paths, unmatched, tuple(remarks))
+
+
+def of_last_segment(predictions: Path, masks: dict[str, Path]) -> dict[str, Path]:
+    """The masks that the last `segment` wrote, where one wrote here: others are of an earlier run, or of a stop."""
+    manifest = predictions / MANIFEST
+    listed = read_json(manifest).get("cases") if manifest.is_file() else None
+    if listed is None:
+        return masks
+    written = {entry["case"] for entry in listed}
+    return {name: path for name, path in masks.items() if name in written}
 
 
 def truth_cohort(truth: Path) -> Cohort:

@@ -194,7 +194,8 @@ class AttentionCycleGAN(Method):
             return translator(first.image, learn)
         assert first.still is not None
         back = translator(first.still, learn_attention=False)
-        return Translation(back.image, translator.attention(first.image))
+        attention = translator.attention(first.image)
+        return Translation(back.image, attention if learn else attention.detach())
 
     def _critic_turn(self, name: str, real: Translation, fake: Translation, progress: float) -> Turn:
         """A critic learns to tell a domain's own images from translations, earlier ones among them."""

@@ -75,7 +75,8 @@ def auc_interval(
 class DeLong:
     """The second AUC minus the first, its variance, and the two-sided p of no difference.
 
-    p is None where the variance is 0 and the areas differ: both are then 0 or 1.
+    p is None where the variance is 0 and the areas differ: each is then 0, 0.5 or 1 (always wrong, the same for all
+    cases, always right).
     """
 
     difference: float

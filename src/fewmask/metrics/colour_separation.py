@@ -59,4 +59,7 @@ def _youden(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     spread = (np.atleast_2d(np.cov(first.T)) + np.atleast_2d(np.cov(second.T))) / 2.0
     direction = np.linalg.solve(spread + _ROUNDING * np.eye(len(spread)), means[0] - means[1])
     middle = float(direction @ (means[0] + means[1])) / 2.0
-    return float((first @ direction > middle).mean() + (second @ direction < middle).mean()) - 1.0
+    one, other = first @ direction - middle, second @ direction - middle
+    # A pixel on the line is right by half, so that equal colours score 0.
+    right = (one > 0).mean() + (other < 0).mean() + 0.5 * ((one == 0).mean() + (other == 0).mean())
+    return float(right) - 1.0

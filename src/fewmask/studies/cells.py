@@ -1,10 +1,12 @@
 """A cell of a table: one row, one fold, one seed; trained, segmented and scored, each once."""
 
 import time
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fewmask.config import parse_assignment
 from fewmask.data.layouts import read_cohort
 from fewmask.errors import InputFault
 from fewmask.evaluation.evaluate import evaluate
@@ -21,9 +23,16 @@ DONE = "cell.json"
 """Written last into a cell's folder: it is scored."""
 
 
+_OWN = ("seed", "name", "cohorts", "source", "target", "masks", "start_from", "outcome")
+"""Keys of a recipe that a study gives to each row itself."""
+
+
 @dataclass(frozen=True)
 class Order:
-    """What a user asks of a study. `rows` None is all of them; `changes` are `--set`s for each row that takes them."""
+    """What a user asks of a study; folders are absolute paths.
+
+    `rows` None is all of them; `changes` are `--set`s for each row that takes them.
+    """
 
     study: Study
     out: Path
@@ -77,15 +86,19 @@ class Cell:
 
 def cells_of(order: Order) -> tuple[Cell, ...]:
     """All cells of a study, each after those that it needs. Raises InputFault where the order cannot be met."""
-    targets = fold_folders(order.target, order.folds, order.out / "folds")
+    if order.source == order.target:
+        raise InputFault(f"{order.source}: a study needs two folders; divide this one by patient first")
     rows = _chosen(order)
-    attended = _attended(order)
     _require_known(order)
+    targets = fold_folders(order.target, order.folds, order.out / "folds")
+    _require_scorable(order, rows, targets)
+    attended = attended_of(order)
     return tuple(
         _cell(order, row, fold, seed, targets[fold], attended)
         for seed in range(order.seeds)
         for fold in range(order.folds)
         for row in rows
+        if fold == 0 or row.scored_on == "target"
     )
 
 
@@ -103,7 +116,25 @@ def _chosen(order: Order) -> tuple[Row, ...]:
     return tuple(row for row in order.study.rows if row.name in wanted)
 
 
-def _attended(order: Order) -> tuple[str, ...]:
+def _require_scorable(order: Order, rows: Sequence[Row], targets: Sequence[Path]) -> None:
+    """Refuse folders whose test cases have no masks, or other classes, before hours of training and not after."""
+    source = read_cohort(order.source)
+    scored = [read_cohort(folder) for folder in targets]
+    scored += [source] if any(row.scored_on == "source" for row in rows) else []
+    for cohort in scored:
+        if cohort.classes != source.classes:
+            raise InputFault(
+                f"{cohort.root}: its classes ({', '.join(cohort.classes)}) are not those of {source.root} "
+                f"({', '.join(source.classes)}); give both dataset.json the same `labels`"
+            )
+        if not any(case.mask for case in cohort.part("test")):
+            raise InputFault(
+                f"{cohort.root}: has no test case with a mask to score; add imagesTs and labelsTs or `test` rows in "
+                "cases.csv, or make test parts of the target with --folds 5"
+            )
+
+
+def attended_of(order: Order) -> tuple[str, ...]:
     """The assignment of the classes that may be re-drawn, where the source has those that the paper names."""
     if any(change.startswith("attended=") for change in order.changes):
         return ()
@@ -114,7 +145,11 @@ def _attended(order: Order) -> tuple[str, ...]:
 
 
 def _require_known(order: Order) -> None:
-    """Refuse a change that no row of the study takes."""
+    """Refuse a change that no row of the study takes, and one of what the study itself sets."""
+    for change in order.changes:
+        path, _ = parse_assignment(change)
+        if path[0] in _OWN:
+            raise InputFault(f"--set {change}: a study sets this itself; see its --help")
     recipes = [row.recipe(order.small) for row in order.study.rows if row.recipe is not None]
     for change in order.changes:
         if not any(takes(recipe, change) for recipe in recipes):
@@ -143,19 +178,26 @@ def _recipe(
 ) -> Recipe:
     assert row.recipe is not None
     recipe = row.recipe(order.small)
-    changes = (f"seed={seed}", *(attended if row.tied else ()), *order.changes)
-    recipe = override(recipe, [change for change in changes if takes(recipe, change)], KINDS)
+    changes = (f"seed={seed}", f"size={_size(order)}", *(attended if row.tied else ()))
+    asked = [change for change in order.changes if takes(recipe, change) and not _touches(change, row.fixed)]
+    recipe = override(recipe, (*changes, *asked), KINDS)
     if order.precision is not None:
         recipe = override(recipe, (f"precision={order.precision}",), KINDS)
-    source = order.source.resolve()
-    # Not resolved further: a fold's folder consists of links.
-    target = target.absolute()
     cohorts = {
-        "source": Cohorts(masks=source),
+        "source": Cohorts(masks=order.source),
         "target": Cohorts(masks=target),
-        "pair": Cohorts(source=source, target=target),
+        "pair": Cohorts(source=order.source, target=target),
     }[row.reads]
     return replace(recipe, cohorts=cohorts, start_from=start)
+
+
+def _size(order: Order) -> int:
+    """One size for all rows, that of the largest: a method and its floor see the same images."""
+    return max(row.recipe(order.small).size for row in order.study.rows if row.recipe is not None)
+
+
+def _touches(change: str, keys: Sequence[str]) -> bool:
+    return any(part in keys for part in parse_assignment(change)[0])
 
 
 def run_cell(cell: Cell) -> float:
@@ -164,9 +206,9 @@ def run_cell(cell: Cell) -> float:
     What the training says goes into the cell's log. Raises as `train`, `segment` and `evaluate` do.
     """
     began = time.monotonic()
-    if cell.recipe is not None and (cell.run / "recipe.yaml").exists():
-        Run(cell.run).require_same(cell.recipe)
     if cell.done():
+        if cell.recipe is not None:
+            Run(cell.run).require_same(cell.recipe)
         return 0.0
     cell.log.parent.mkdir(parents=True, exist_ok=True)
     with cell.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):

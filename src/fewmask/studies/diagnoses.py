@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from fewmask.config import from_mapping
 from fewmask.data.layouts import read_cohort
-from fewmask.data.outcomes import has_column, outcome_rule
+from fewmask.data.outcomes import has_column
+from fewmask.errors import InputFault
 from fewmask.evaluation.diagnose import judge
 from fewmask.evaluation.diagnosis_record import Diagnosis, Judged, compare, write_diagnosis
 from fewmask.files import read_json
@@ -15,6 +16,7 @@ from fewmask.recipe import Cohorts, Recipe, override, takes
 from fewmask.recipes.diagnosis import diagnosis as diagnosis_recipe
 from fewmask.studies.cells import Cell, Order
 from fewmask.studies.study import Tell
+from fewmask.training.run import Run
 from fewmask.training.train import train
 
 
@@ -40,6 +42,7 @@ def diagnosis_results(order: Order, cells: Sequence[Cell], tell: Tell) -> tuple[
         return ()
     source, target = read_cohort(order.source), read_cohort(order.target, masks=False)
     if not set(wanted.kept) <= set(source.classes):
+        tell(f"diagnosis: the source lacks a class of {', '.join(wanted.kept)}; left out")
         return ()
     results: list[DiagnosisResult] = []
     for outcome, whole, kept in wanted.outcomes:
@@ -47,11 +50,14 @@ def diagnosis_results(order: Order, cells: Sequence[Cell], tell: Tell) -> tuple[
         if not (has_column(column, source.cases) and has_column(column, target.cases)):
             tell(f"diagnosis: no column {column} in both folders' cases.csv; left out")
             continue
-        outcome_rule(outcome, source.cases)
         for seed in range(order.seeds):
             drawn = [cell for cell in cells if cell.row == wanted.masks_of and cell.seed == seed]
             if drawn and all(cell.done() for cell in drawn):
-                found = _diagnosed(order, outcome, seed, drawn, tell)
+                try:
+                    found = _diagnosed(order, outcome, seed, drawn, tell)
+                except InputFault as fault:
+                    tell(f"diagnosis: {fault}; left out")
+                    continue
                 results.append(DiagnosisResult(outcome, seed, found, whole, kept))
     return tuple(results)
 
@@ -60,14 +66,15 @@ def _diagnosed(order: Order, outcome: str, seed: int, drawn: Sequence[Cell], tel
     wanted = order.study.diagnosis
     assert wanted is not None
     run = order.out / "diagnosis" / outcome.replace(">=", "_from_") / f"seed-{seed}"
-    done = run / "judged" / "diagnosis.json"
+    done, recipe = run / "judged" / "diagnosis.json", _recipe(order, outcome, seed)
     if done.exists():
+        Run(run).require_same(recipe)
         return from_mapping(Diagnosis, read_json(done), str(done))
     tell(f"diagnosis: {outcome}, seed {seed}")
     log = order.out / "logs" / f"diagnosis_{run.parent.name}_seed{seed}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as said, redirect_stderr(said):
-        train(_recipe(order, outcome, seed), run, device=order.device, cache=order.out / "cache")
+        train(recipe, run, device=order.device, cache=order.out / "cache")
     rows: list[Judged] = []
     found: Diagnosis | None = None
     for cell in drawn:
@@ -85,7 +92,7 @@ def _recipe(order: Order, outcome: str, seed: int) -> Recipe:
     recipe = diagnosis_recipe(order.small)
     changes = (f"seed={seed}", *order.changes)
     recipe = override(recipe, [change for change in changes if takes(recipe, change)], KINDS)
-    cohorts = Cohorts(masks=order.source.resolve())
+    cohorts = Cohorts(masks=order.source)
     return replace(recipe, outcome=outcome, cohorts=cohorts)
 
 
@@ -96,16 +103,16 @@ def diagnosis_markdown(results: Sequence[DiagnosisResult]) -> str:
         "",
         "A classifier learns the outcome from the source's whole images and judges the target's test images twice: "
         "whole, and with only the kept classes left (as this study's segmentation outlines them). AUC [95 % bootstrap "
-        "over patients]; p is DeLong's.",
+        "over patients]; p by DeLong's test, and by a bootstrap that allows for several images of a patient.",
         "",
-        "| outcome | seed | n (with outcome) | AUC, whole | AUC, kept classes | difference | p | paper: whole | "
-        "paper: kept |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| outcome | seed | n (with outcome) | AUC, whole | AUC, kept classes | difference | p, DeLong | p, bootstrap "
+        "| paper: whole | paper: kept |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         found = result.found.comparison
         if found is None:
-            lines.append(f"| {result.outcome} | {result.seed} | all cases alike | | | | | | |")
+            lines.append(f"| {result.outcome} | {result.seed} | no two outcomes known | | | | | | | |")
             continue
         cells = (
             result.outcome,
@@ -114,7 +121,7 @@ def diagnosis_markdown(results: Sequence[DiagnosisResult]) -> str:
             _interval(found.whole.auc, found.whole.low, found.whole.high),
             _interval(found.kept.auc, found.kept.low, found.kept.high),
             _interval(found.difference, found.difference_low, found.difference_high, "+"),
-            "" if found.delong_p is None else f"{found.delong_p:.2g}",
+            *("" if p is None else f"{p:.2g}" for p in (found.delong_p, found.bootstrap_p)),
             f"{result.whole:.2f}",
             f"{result.kept:.2f}",
         )

@@ -25,6 +25,8 @@ def fold_folders(target: Path, folds: int, out: Path) -> tuple[Path, ...]:
     if folds == 1:
         return (target,)
     cohort = read_cohort(target)
+    if not cohort.root.is_dir():
+        raise InputFault(f"{target}: only a folder can be divided into folds; leave --folds out")
     part = dealt(cohort, folds)
     return tuple(
         _written(cohort, part, fold, out / f"{fold}_of_{folds}" / target.name) for fold in range(folds)
@@ -32,14 +34,18 @@ def fold_folders(target: Path, folds: int, out: Path) -> tuple[Path, ...]:
 
 
 def dealt(cohort: Cohort, folds: int) -> dict[str, int]:
-    """The fold in which each outlined case is tested; a patient's cases stay together, and so do near-duplicates."""
-    outlined = [case for case in cohort.cases if case.mask is not None]
-    owner = {case.name: case.patient for case in outlined}
+    """The fold in which each case is tested; a patient's cases stay together, and so do near-duplicates.
+
+    Patients of whom nothing is outlined are in no fold: they always train.
+    """
+    owner = {case.name: case.patient for case in cohort.cases}
     if not cohort.patients_known:
-        owner |= group_near_duplicates(outlined)
+        owner |= group_near_duplicates(cohort.cases)
+    outlined = {owner[case.name] for case in cohort.cases if case.mask is not None}
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(owner):
-        groups[owner[name]].append(name)
+        if owner[name] in outlined:
+            groups[owner[name]].append(name)
     if len(groups) < folds:
         raise InputFault(
             f"{cohort.root}: has {len(groups)} outlined patients for {folds} folds; lower --folds, or add masks"
@@ -54,7 +60,10 @@ def _written(cohort: Cohort, part: dict[str, int], fold: int, folder: Path) -> P
     folder.mkdir(parents=True, exist_ok=True)
     for entry in cohort.root.iterdir():
         link = folder / entry.name
-        if entry.name != "cases.csv" and not link.is_symlink():
+        if link.is_symlink():
+            link.unlink()
+        # A splits_final.json divides the training part of one fold only: the folder's own.
+        if entry.name not in ("cases.csv", "splits_final.json"):
             link.symlink_to(entry.resolve(), target_is_directory=entry.is_dir())
     names = sorted({column for case in cohort.cases for column in case.columns})
     with (
@@ -65,7 +74,15 @@ def _written(cohort: Cohort, part: dict[str, int], fold: int, folder: Path) -> P
         table.writerow(["case", *(["patient"] if cohort.patients_known else []), "site", "split", *names])
         for case in cohort.cases:
             table.writerow(_entry(case, part, fold, cohort.patients_known, names))
+    if _content(read_cohort(folder)) != _content(cohort):
+        raise InputFault(
+            f"{cohort.root}: its layout ({cohort.layout}) cannot be divided into folds; use nnU-Net's raw layout"
+        )
     return folder
+
+
+def _content(cohort: Cohort) -> set[tuple[str, bool]]:
+    return {(case.name, case.mask is not None) for case in cohort.cases}
 
 
 def _entry(case: Case, part: dict[str, int], fold: int, patients_known: bool, names: list[str]) -> list[str]:

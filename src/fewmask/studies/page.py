@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fewmask.files import replaced, write_text
 from fewmask.metrics.interval import Interval
-from fewmask.studies.cells import Order
+from fewmask.studies.cells import Order, attended_of
 from fewmask.studies.diagnoses import DiagnosisResult, diagnosis_markdown
 from fewmask.studies.results import RATIOS, Figure, RowResult, difference
 
@@ -64,20 +64,32 @@ def markdown(order: Order, results: Sequence[RowResult]) -> str:
 
 
 def _preamble(order: Order, results: Sequence[RowResult]) -> str:
-    missing = len(order.study.rows) - len(results)
+    wanted = order.rows or [row.name for row in order.study.rows]
+    missing = len(set(wanted) - {result.row.name for result in results})
+    attended = attended_of(order) or tuple(
+        change for change in order.changes if change.startswith("attended=")
+    )
     lines = [
         f"Source {order.source.name}, target {order.target.name}; {order.seeds} seed{'s' * (order.seeds > 1)}, "
-        f"{order.folds} fold{'s' * (order.folds > 1)} over the target{', small recipes' if order.small else ''}.",
+        f"{order.folds} fold{'s' * (order.folds > 1)} over the target{', small recipes' if order.small else ''}; "
+        f"changes: {' '.join(order.changes) or 'none'}; precision {order.precision or 'of the recipes'}; classes that "
+        f"MSL's rows may re-draw: {attended[0].partition('=')[2] if attended else 'all'}.",
         "Pixel accuracy, mean class accuracy and mean IoU are pooled over the pixels of all test images, as the paper "
-        "defines them; Dice is the mean over classes and test images. Each is the mean over seeds, +- the seeds' "
-        "standard deviation, [95 % bootstrap interval over patients].",
+        "defines them (mean IoU with its denominator mended: true plus predicted less both); Dice is the mean over "
+        "classes and test images. Each is the mean over seeds, +- the seeds' standard deviation, [95 % bootstrap "
+        "interval over patients, which says nothing about other seeds]. Gap closed: the share of the way from floor to "
+        "ceiling in mean IoU.",
         "Segmenters: the checkpoint that was best on held-out patients of the masks that they learn from. Translators: "
         "their last step. No target mask chose anything but for the ceiling.",
         "The paper's columns are what the paper reports for its own, private images: they can be compared with one "
         "another, not with ours.",
     ]
+    if order.folds > 1:
+        lines.append(
+            "Folds: each patient of the target is tested once; the folder's own division is set aside."
+        )
     if missing:
-        lines.append(f"**Incomplete: {missing} of {len(order.study.rows)} rows are not there yet.**")
+        lines.append(f"**Incomplete: {missing} of {len(wanted)} rows are not there yet.**")
     return "\n".join(lines)
 
 

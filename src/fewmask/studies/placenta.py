@@ -22,6 +22,7 @@ PLACENTA = Study(
             "pair",
             "no_adaptation",
             paper=Published(0.7022, 0.5850, 0.3508),
+            fixed=("attention",),
         ),
         Row(
             "aggan",
@@ -39,6 +40,7 @@ PLACENTA = Study(
             "no_adaptation",
             tied=True,
             paper=Published(0.8291, 0.6502, 0.4812),
+            fixed=("attention_source", "attention_target"),
         ),
         Row(
             "msl_without_saliency",
@@ -48,6 +50,7 @@ PLACENTA = Study(
             "no_adaptation",
             tied=True,
             paper=Published(0.7852, 0.6591, 0.4722),
+            fixed=("saliency_source", "saliency_target"),
         ),
         Row(
             "msl_without_cycle",
@@ -57,6 +60,7 @@ PLACENTA = Study(
             "no_adaptation",
             tied=True,
             paper=Published(0.7593, 0.6203, 0.3874),
+            fixed=("cycle",),
         ),
         Row(
             "msl",
@@ -74,6 +78,7 @@ PLACENTA = Study(
             "pair",
             "no_adaptation",
             tied=True,
+            fixed=("cycle_moves_attention",),
         ),
         Row(
             "cyclegan_train_on_translated",
@@ -81,6 +86,7 @@ PLACENTA = Study(
             placenta.cyclegan_train_on_translated,
             "pair",
             "cyclegan",
+            fixed=("attention",),
         ),
         Row(
             "aggan_train_on_translated",

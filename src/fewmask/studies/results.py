@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fewmask.errors import InputFault
 from fewmask.evaluation.confusion_files import CONFUSION_CASES
 from fewmask.files import read_json
 from fewmask.metrics.confusion import mean_class_accuracy, mean_iou, pixel_accuracy
@@ -95,7 +96,12 @@ def _row_result(row: Row, cells: Sequence[Cell]) -> RowResult:
 
 
 def _together(parts: Sequence[CellScores]) -> CellScores:
-    """The folds of one seed as one: every patient was tested once."""
+    """The folds of one seed as one: every patient was tested once. Raises InputFault for a case in two folds."""
+    names = [name for part in parts for name in part.cases]
+    if len(set(names)) < len(names):
+        raise InputFault(
+            "a case is tested in two folds: cells of another division lie here; choose another --out"
+        )
     return CellScores(
         tuple(name for part in parts for name in part.cases),
         tuple(patient for part in parts for patient in part.patients),
@@ -125,9 +131,11 @@ def _ratios_of(confusion: NDArray[np.int64]) -> tuple[float, float, float]:
 
 
 def _dice(pooled: Sequence[CellScores]) -> Figure:
-    by_seed = tuple(float(scores.dice.mean()) for scores in pooled)
+    by_seed = tuple(float(np.nanmean(scores.dice)) for scores in pooled)
     mean_by_case = np.mean([scores.dice for scores in pooled], axis=0)
-    interval = bootstrap_interval(mean_by_case.tolist(), pooled[0].patients)
+    scored = np.isfinite(mean_by_case)
+    patients = [patient for patient, is_scored in zip(pooled[0].patients, scored, strict=True) if is_scored]
+    interval = bootstrap_interval(mean_by_case[scored].tolist(), patients)
     return Figure(float(np.mean(by_seed)), _spread(by_seed), interval, by_seed)
 
 
@@ -138,8 +146,8 @@ def _spread(by_seed: Sequence[float]) -> float | None:
 def cell_scores(folder: Path, classes: Sequence[str]) -> CellScores:
     """A cell's confusion matrices and mean foreground Dice, case by case in the order of the names.
 
-    A case's Dice is the mean over the foreground classes that it is scored for; a case that is scored for none
-    (all absent and none predicted) counts as 1.
+    A case's Dice is the mean over the foreground classes that it is scored for, NaN for a case that is scored for none
+    (all absent and none predicted).
     """
     place = {name: index for index, name in enumerate(classes)}
     confusions: dict[str, NDArray[np.int64]] = {}
@@ -152,10 +160,10 @@ def cell_scores(folder: Path, classes: Sequence[str]) -> CellScores:
     dice: dict[str, list[float]] = {name: [] for name in confusions}
     with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
-            if line["dice"]:
+            if line["dice"] and line["case"] in dice:
                 dice[line["case"]].append(float(line["dice"]))
     names = tuple(sorted(confusions))
-    means = [float(np.mean(dice[name])) if dice[name] else 1.0 for name in names]
+    means = [float(np.mean(dice[name])) if dice[name] else float("nan") for name in names]
     return CellScores(
         names,
         tuple(patients[name] for name in names),

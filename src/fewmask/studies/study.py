@@ -42,6 +42,7 @@ def _run(left: list[Cell], jobs: int, tell: Tell) -> list[Ended]:
             for cell in ready[: jobs - len(workers.cells)]:
                 left.remove(cell)
                 workers.start(cell)
+                tell(f"{cell.name}: begins; its log is {cell.log}")
             if not workers.cells:
                 return failed
             for end in workers.wait():

@@ -33,7 +33,8 @@ class Row:
     """One row: a recipe on the source's masks, on the target's, or on the pair.
 
     `start_from` names an earlier row whose networks this one starts from. Without a `recipe` those networks are
-    used as they are. `tied` rows are told which classes may be re-drawn.
+    used as they are. `tied` rows are told which classes may be re-drawn. A change that a user makes for the whole
+    table leaves a row's `fixed` keys alone: they are what the row is.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Row:
     start_from: str | None = None
     scored_on: Literal["target", "source"] = "target"
     tied: bool = False
+    fixed: tuple[str, ...] = ()
     paper: Published | None = None
 
 

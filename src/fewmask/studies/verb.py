@@ -11,6 +11,7 @@ from fewmask.config import did_you_mean
 from fewmask.data.phantom import write_phantom
 from fewmask.errors import InputFault
 from fewmask.evaluation.report import write_report
+from fewmask.files import read_json, write_json
 from fewmask.studies.cells import Cell, Order
 from fewmask.studies.diagnoses import diagnosis_results
 from fewmask.studies.names import STUDIES
@@ -18,6 +19,7 @@ from fewmask.studies.page import write_tables
 from fewmask.studies.results import row_results
 from fewmask.studies.study import run_study
 from fewmask.studies.table import Study
+from fewmask.training.fit import unwinding
 
 PHANTOM_CASES, PHANTOM_SIZE = 150, 64
 """A study's phantom: 120 training and 30 test photographs in each hospital; `--small` recipes see 64 pixels."""
@@ -50,12 +52,26 @@ def make_table(order: Order, jobs: int | None) -> str:
 
     `jobs` cells run at once; None is one a core, or one on a GPU.
     """
+    _require_same_order(order)
     on_gpu = order.device != "cpu" and torch.cuda.is_available()
-    cells = run_study(order, jobs or (1 if on_gpu else os.cpu_count() or 1), _tell)
+    with unwinding():
+        cells = run_study(order, jobs or (1 if on_gpu else len(os.sched_getaffinity(0))), _tell)
     results = row_results(order.study, cells)
     write_tables(order, results, ())
     _write_figures(order, cells)
     return write_tables(order, results, diagnosis_results(order, cells, _tell))
+
+
+def _require_same_order(order: Order) -> None:
+    """Refuse folders or folds that done cells were not made with; seeds, rows and jobs may change."""
+    asked = {"source": str(order.source), "target": str(order.target), "folds": order.folds}
+    kept = order.out / "study.json"
+    if kept.exists() and (before := read_json(kept)) != asked:
+        raise InputFault(
+            f"{order.out}: was begun with {before['folds']} folds of {before['target']} and source "
+            f"{before['source']}; choose another --out"
+        )
+    write_json(kept, asked)
 
 
 def _write_figures(order: Order, cells: Sequence[Cell]) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,10 +48,15 @@ class Workers:
         """The cells that are running."""
         return [worker.cell for worker in self._running]
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run them."""
+        return [worker.process.pid for worker in self._running if worker.process.pid is not None]
+
     def start(self, cell: Cell) -> None:
         """Run a cell in a new process."""
         answer, theirs = _SPAWN.Pipe(duplex=False)
-        process = _SPAWN.Process(target=_work, args=(cell, theirs, os.getpid(), self.threads), daemon=True)
+        process = _SPAWN.Process(target=_work, args=(cell, theirs, os.getpid(), self.threads))
         process.start()
         theirs.close()
         self._running.append(_Worker(cell, process, answer))
@@ -89,11 +95,12 @@ def working(threads: int) -> Generator[Workers]:
 
 def _ended(worker: _Worker) -> Ended:
     worker.process.join()
-    if not worker.answer.poll():
+    try:
+        answer: float | Exception = worker.answer.recv()
+    except EOFError:
         code = worker.process.exitcode
         fault = RunFailed(f"its process ended with {code} (out of memory?); try --jobs 1")
         return Ended(worker.cell, 0.0, fault)
-    answer: float | Exception = worker.answer.recv()
     if isinstance(answer, Exception):
         return Ended(worker.cell, 0.0, answer)
     return Ended(worker.cell, answer, None)
@@ -101,11 +108,19 @@ def _ended(worker: _Worker) -> Ended:
 
 def _work(cell: Cell, answer: Connection, parent: int, threads: int) -> None:
     torch.set_num_threads(threads)
+    # Ctrl-C reaches every process of a terminal; the study answers it, and asks for checkpoints by SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         answer.send(run_cell(cell))
-    except (InputFault, RunFailed, Interrupted, OSError) as fault:
+    except (InputFault, RunFailed) as fault:
         answer.send(fault)
+    except Interrupted as stopped:
+        answer.send(RunFailed(str(stopped)))
+    except (OSError, MemoryError, RuntimeError, KeyError, ValueError) as fault:
+        with cell.log.open("a", encoding="utf-8") as log:
+            traceback.print_exception(fault, file=log)
+        answer.send(RunFailed(f"{type(fault).__name__}: {str(fault).splitlines()[0] if str(fault) else ''}"))
 
 
 def _end_with(parent: int) -> None:

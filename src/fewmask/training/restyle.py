@@ -25,7 +25,7 @@ def restyled(
     """
     origin = material.stores["source"]
     if fabric.is_global_zero:
-        _redraw_all(origin, folder, build().eval(), fabric, progress)
+        _redraw_all(origin, folder, build().to(fabric.device).eval(), fabric, progress)
     fabric.barrier()
     return replace(material, stores={**material.stores, "source": load_store(folder)})
 

@@ -18,6 +18,15 @@ from fewmask.files import read_json, write_json, write_text
 from fewmask.methods.kinds import KINDS
 from fewmask.recipe import Recipe, recipe_from_mapping
 
+_OF_THE_DATA = (
+    "split.json",
+    "splits_final.json",
+    "preparation.json",
+    "learnt_outcomes.json",
+    "material.json",
+)
+"""What is decided about a run's data before anything is trained; material.json is written last."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -94,23 +103,20 @@ class Run:
         if self.recipe_file.exists() and self.material.exists():
             self.require_same(recipe)
             return self._environment_remarks(environment)
-        kept = {".lock", "environment.json", *([self.recipe_file.name] if self.recipe_file.exists() else [])}
-        if any(entry.name not in kept for entry in self.folder.iterdir()):
+        own = {"environment.json"}
+        if self.recipe_file.exists():
+            own |= {self.recipe_file.name, *_OF_THE_DATA}
+        # Files that begin with a dot are the lock, and what a killed process left half written.
+        if any(entry.name not in own and not entry.name.startswith(".") for entry in self.folder.iterdir()):
             raise InputFault(f"{self.folder}: is not empty and not a run folder; choose another --out")
+        self.forget_data()
         write_json(self.folder / "environment.json", environment)
         write_text(self.recipe_file, to_yaml(recipe))
         return []
 
     def forget_data(self) -> None:
         """Remove what was decided about the data: nothing was trained on it, and another recipe may begin here."""
-        names = (
-            "split.json",
-            "splits_final.json",
-            "preparation.json",
-            "learnt_outcomes.json",
-            "material.json",
-        )
-        for name in names:
+        for name in _OF_THE_DATA:
             (self.folder / name).unlink(missing_ok=True)
 
     def require_same(self, recipe: Recipe) -> None:

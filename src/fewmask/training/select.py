@@ -18,7 +18,8 @@ MOST_SLICES = 512
 def validation_dice(method: Method, store: SliceStore, rows: np.ndarray, device: torch.device) -> float:
     """Mean over foreground classes of the Dice pooled over all pixels of the held-out labelled slices, in [0, 1].
 
-    A class that occurs neither in truth nor in prediction is left out; if none occurs the score is 0.
+    Padding and ignored pixels do not count. A class that occurs neither in truth nor in prediction is left out; if
+    none occurs the score is 0.
     """
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_SLICES)).round().astype(int))]
     classes = len(method.task.classes)
@@ -28,7 +29,10 @@ def validation_dice(method: Method, store: SliceStore, rows: np.ndarray, device:
     for chunk in np.array_split(rows, max(1, len(rows) // 16)):
         predicted = method.validate_segment(torch.from_numpy(store.images(chunk)).to(device)).argmax(1).cpu()
         truth = torch.from_numpy(store.masks(chunk))
-        seen = truth != IGNORED
+        seen = torch.zeros_like(truth, dtype=torch.bool)
+        for own, mask, case in zip(seen, truth, store.cases_at(chunk), strict=True):
+            frame = store.frame(case)
+            own[frame] = mask[frame] != IGNORED
         for index, labels in enumerate((truth[seen], predicted[seen], truth[seen & (truth == predicted)])):
             counts[index] += torch.bincount(labels, minlength=classes)
     method.train(training)

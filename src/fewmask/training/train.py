@@ -141,7 +141,7 @@ def _opened(fabric: Fabric, run: Run, recipe: Recipe, cache: Path, progress: Pro
         if fresh:
             run.forget_data()
         raise
-    held = sum(file.stat().st_size for file in cache.rglob("*.npy")) / GIB
+    held = sum(_bytes(file) for file in cache.glob("[!.]*/*.npy")) / GIB
     tell(f"slice stores: {held:.2f} GiB in {cache}; remove that folder to clear them")
     return True
 
@@ -152,7 +152,20 @@ def _require_whole(recipe: Recipe, material: Material) -> None:
         shares_of(stage, number, material, rank_count())
         validation_of(stage, material)
         with torch.device("meta"):  # Networks without weights: quick, whatever their size.
-            build_method(recipe, stage, material.task, None)
+            method = build_method(recipe, stage, material.task, None)
+        restyles = {other.restyled_by for other in recipe.stages}
+        if stage.name in restyles and type(method).restyle is Method.restyle:
+            raise InputFault(
+                f"restyled_by={stage.name}: that stage re-draws no images; name one that trains translators"
+            )
+
+
+def _bytes(file: Path) -> int:
+    """A file's size; 0 where another run has cleared it meanwhile."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _stage(

@@ -67,25 +67,29 @@ def usual_classes_of(store: SliceStore, class_count: int) -> UsualClasses | None
         rows = store.rows_of([case])
         if not len(rows):
             continue
-        masks, seen = _read(store, rows)
+        frame = store.frame(case)
+        masks, seen = _read(store, rows, frame)
         of_case = class_shares(masks, seen, class_count)
         if of_case is None:
             continue
         shares.append(of_case)
         chosen = np.flatnonzero(rows % stride == 0)
         if len(chosen):
-            apart.append(told_apart_in(store.images(rows[chosen]), masks[chosen], seen, class_count))
+            images = store.images(rows[chosen])[:, :, *frame]
+            apart.append(told_apart_in(images, masks[chosen], seen, class_count))
     return usual_classes(shares, apart or [(None,) * len(pairs_of(class_count))])
 
 
-def _read(store: SliceStore, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The masks of a case, and where any of its slices is not black; a few slices are in memory as images."""
+def _read(
+    store: SliceStore, rows: NDArray[np.int64], frame: tuple[slice, slice]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The masks of a case without padding, and where any slice is not black; a few slices are in memory as images."""
     masks: list[NDArray[np.uint8]] = []
     seen: list[NDArray[np.bool_]] = []
     for start in range(0, len(rows), SLICES_AT_ONCE):
         chunk = rows[start : start + SLICES_AT_ONCE]
-        masks.append(store.masks(chunk).astype(np.uint8))
-        seen.append(np.asarray((store.images(chunk) > BLACK).any(axis=(0, 1))))
+        masks.append(store.masks(chunk)[:, *frame].astype(np.uint8))
+        seen.append(np.asarray((store.images(chunk)[:, :, *frame] > BLACK).any(axis=(0, 1))))
     return np.concatenate(masks), np.logical_or.reduce(seen)
 
 
