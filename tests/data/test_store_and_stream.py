@@ -15,7 +15,7 @@ from PIL import Image
 from fewmask.console import silent
 from fewmask.data.case import Case, Cohort
 from fewmask.data.preparation import Intensity, Preparation
-from fewmask.data.store import content_key, open_store
+from fewmask.data.store import content_key, load_store, open_store
 from fewmask.data.stream import Share, draw, stream
 from fewmask.errors import InputFault
 
@@ -70,7 +70,7 @@ def test_a_failed_build_leaves_nothing(cohort: Cohort, tmp_path: Path) -> None:
     cohort.cases[4].images[0].write_bytes(b"no picture")
     with pytest.raises(InputFault, match=r"c4\.png"):
         opened(cohort, tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
 def test_a_volume_becomes_slices(tmp_path: Path) -> None:
@@ -149,3 +149,13 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
     stored_mib = 8192 * 128 * 128 * 2 / 2**20
     assert stored_mib > 250
     assert peaks[1] - peaks[0] < 25, f"{peaks} MiB for a store of {stored_mib:.0f} MiB"
+
+
+def test_a_store_knows_which_pixels_are_padding(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(tmp_path / "wide.png")
+    cohort = Cohort(tmp_path, "plain", (Case("wide", (tmp_path / "wide.png",)),), ("grey",))
+    preparation = replace(PREPARATION, size=32)
+    with silent("", 0) as stored:
+        store = open_store(tmp_path / "s", cohort, cohort.cases, preparation, labelled=False, stored=stored)
+    assert load_store(store.folder).frame("wide") == (slice(4, 28), slice(0, 32))
+    assert replace(store, frames=()).frame("wide") == (slice(None), slice(None))

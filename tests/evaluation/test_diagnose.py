@@ -236,9 +236,11 @@ def test_what_diagnose_refuses(run: Path, target: Path, tmp_path: Path) -> None:
         diagnose(run, target, masks, tmp_path, kept=["disc"], device="cpu")
     (target / "dataset.json").write_text(described)
     first = sorted(masks.iterdir())[0]
+    drawn = first.read_bytes()
     Image.fromarray(np.full((32, 32), 77, np.uint8)).save(first)
     with pytest.raises(InputFault, match="77"):
         diagnose(run, target, masks, tmp_path, kept=["disc"], device="cpu")
+    first.write_bytes(drawn)
     rewrite(target, "fir", "0")
     with pytest.raises(InputFault, match="fir>=2: all 6 cases are 0; an AUC needs both"):
         diagnose(run, target, masks, tmp_path, kept=["disc"], device="cpu")

@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from fewmask.data.phantom import write_phantom
+from fewmask.data.store import SliceStore
 from fewmask.errors import InputFault
 from fewmask.evaluation.evaluate import evaluate
 from fewmask.evaluation.report import write_report
@@ -37,9 +38,11 @@ from fewmask.metrics.class_shares import ClassShares, Range, UsualClasses, class
 from fewmask.metrics.colour_separation import told_apart
 from fewmask.recipe import Cohorts, override
 from fewmask.recipes.names import RECIPES
+from fewmask.shapes import Task
 from fewmask.training.run import Run
+from fewmask.training.select import validation_dice
 from fewmask.training.train import train
-from fewmask.training.usual_classes import FILE, read_usual_classes
+from fewmask.training.usual_classes import FILE, read_usual_classes, usual_classes_of
 
 torch.set_num_threads(1)
 
@@ -342,3 +345,32 @@ def test_volumes_have_a_table_and_no_pictures(tmp_path):
     assert cases and all(0 <= case.agreement <= 1 and case.saliency_rank_change is not None for case in cases)
     page = write_report([tmp_path / "run"], tmp_path / "page.html").read_text()
     assert "No pictures are kept of volumes" in page
+
+
+def test_mirrored_padding_counts_neither_in_what_is_usual_nor_in_validation(tmp_path):
+    """A 30 x 40 picture with class 1 in its three outer rows, whose mirror image would double them."""
+    masks = np.zeros((30, 40), np.uint8)
+    masks[:3] = masks[-3:] = 1
+    rows = np.pad(masks, ((5, 5), (0, 0)), mode="symmetric")[None]
+    folder = tmp_path / "store"
+    folder.mkdir()
+    np.save(folder / "images.npy", (rows[:, None] * 1.0 - 0.5).astype(np.float16))
+    np.save(folder / "masks.npy", rows)
+    store = SliceStore(folder, ("one",), (0,), ((5, 0, 30, 40),))
+    usual = usual_classes_of(store, 2)
+    own = class_shares(masks[None], np.ones((30, 40), np.bool_), 2)
+    assert usual.area[1].holds(own.area[1]) and not usual.area[1].holds(10 / 40 + 0.05)
+    assert usual.border[1].holds(own.border[1])
+
+    class Half(torch.nn.Module):
+        """Says 1 in the upper half of the square and 0 in the lower."""
+
+        task = Task(1, ("background", "rim"), 40)
+
+        def validate_segment(self, images):
+            upper = torch.zeros(len(images), 40, 40)
+            upper[:, :20] = 1.0
+            return torch.stack([1.0 - upper, upper], dim=1)
+
+    score = validation_dice(Half(), store, np.array([0]), torch.device("cpu"))
+    assert score == pytest.approx(2 * 120 / (240 + 600))
