@@ -25,9 +25,13 @@ def exit_code(app: typer.Typer) -> int:
         return _say(str(error), error.exit_code)
     except OSError as error:
         return _file_trouble(error)
+    except MemoryError:
+        return _say("out of memory; lower --set batch or --set size, or use --small", 3)
 
 
 def _file_trouble(error: OSError) -> int:
+    if error.errno == errno.EPIPE:  # `fewmask study --list | head -1`: the reader has seen enough.
+        return 0
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return _say(
             f"{error.filename or 'output'}: the disk is full; free some, then run the same command again", 3

@@ -88,6 +88,8 @@ def _preamble(order: Order, results: Sequence[RowResult]) -> str:
         lines.append(
             "Folds: each patient of the target is tested once; the folder's own division is set aside."
         )
+    if any(change.replace(" ", "").endswith("unit=image") for change in order.changes):
+        lines.append("**SAME PATIENT ON BOTH SIDES**")
     if missing:
         lines.append(f"**Incomplete: {missing} of {len(wanted)} rows are not there yet.**")
     return "\n".join(lines)
