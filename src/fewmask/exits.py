@@ -23,13 +23,13 @@ def exit_code(app: typer.Typer) -> int:
         return _say(f"{text} (fewmask --help shows the forms)", 2) if text else 2
     except (InputFault, RunFailed, Interrupted) as error:
         return _say(str(error), error.exit_code)
-    except OSError as error:
-        return _file_trouble(error)
-    except MemoryError:
+    except (OSError, MemoryError) as error:
+        return _trouble_of_the_machine(error)
+
+
+def _trouble_of_the_machine(error: OSError | MemoryError) -> int:
+    if isinstance(error, MemoryError):
         return _say("out of memory; lower --set batch or --set size, or use --small", 3)
-
-
-def _file_trouble(error: OSError) -> int:
     if error.errno == errno.EPIPE:  # `fewmask study --list | head -1`: the reader has seen enough.
         return 0
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
