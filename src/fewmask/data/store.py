@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,12 @@ class SliceStore:
         """The rows and columns of the square that a case's own pixels fill."""
         if not self.frames:
             return slice(None), slice(None)
-        top, left, height, width = self.frames[self.cases.index(case)]
+        top, left, height, width = self._frame_of[case]
         return slice(top, top + height), slice(left, left + width)
+
+    @cached_property
+    def _frame_of(self) -> dict[str, tuple[int, int, int, int]]:
+        return dict(zip(self.cases, self.frames, strict=True))
 
     def rows_of(self, names: Sequence[str]) -> np.ndarray:
         """The rows of these cases, in the store's order."""

@@ -124,7 +124,7 @@ def _write_curves(out: Path, diagnosis: Diagnosis, found_areas: Comparison, rows
     scores = [row.probability_whole for row in known], [row.probability_kept for row in known]
     areas = found_areas.whole, found_areas.kept
     curves = [
-        NamedCurve(f"{label}: AUC {_interval(area.auc, area.low, area.high)}", curve)
+        NamedCurve(f"{label}: AUC {interval_words(area.auc, area.low, area.high)}", curve)
         for label, side, area in zip(("whole image", _kept_words(diagnosis)), scores, areas, strict=True)
         if (curve := roc_curve(side, found)) is not None
     ]
@@ -138,13 +138,13 @@ def format_diagnosis(diagnosis: Diagnosis) -> str:
     if found is None:
         return "\n".join([f"{diagnosis.outcome}: probabilities of {diagnosis.cases} cases, no AUC", *notes])
     label = max(len("whole image"), len(_kept_words(diagnosis)))
-    difference = _interval(found.difference, found.difference_low, found.difference_high, "+")
+    difference = interval_words(found.difference, found.difference_low, found.difference_high, "+")
     return "\n".join(
         [
             f"{diagnosis.outcome}: {found.n} cases of {found.patients} patients, {found.positives} with the outcome; "
             f"{diagnosis.shown}",
-            f"{'whole image':{label}}  AUC {_interval(found.whole.auc, found.whole.low, found.whole.high)}",
-            f"{_kept_words(diagnosis):{label}}  AUC {_interval(found.kept.auc, found.kept.low, found.kept.high)}",
+            f"{'whole image':{label}}  AUC {interval_words(found.whole.auc, found.whole.low, found.whole.high)}",
+            f"{_kept_words(diagnosis):{label}}  AUC {interval_words(found.kept.auc, found.kept.low, found.kept.high)}",
             f"{'difference':{label}}  {difference}, DeLong p {_p(found.delong_p)}, bootstrap p {_p(found.bootstrap_p)}",
             f"[low, high]: {found.interval}.",
             *notes,
@@ -156,7 +156,8 @@ def _kept_words(diagnosis: Diagnosis) -> str:
     return f"{' and '.join(diagnosis.kept_classes)} only"
 
 
-def _interval(value: float, low: float | None, high: float | None, sign: str = "") -> str:
+def interval_words(value: float, low: float | None, high: float | None, sign: str = "") -> str:
+    """A number and its interval, where it has one."""
     text = f"{value:{sign}.2f}"
     return text if low is None or high is None else f"{text} [{low:{sign}.2f}, {high:{sign}.2f}]"
 

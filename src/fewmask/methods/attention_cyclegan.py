@@ -148,11 +148,11 @@ class AttentionCycleGAN(Method):
 
         @cache
         def source_again() -> Translation:
-            return self._again(self.to_source, as_target, learn)
+            return self._again(self.to_source, source, as_target, learn)
 
         @cache
         def target_again() -> Translation:
-            return self._again(self.to_target, as_source, learn)
+            return self._again(self.to_target, target, as_source, learn)
 
         yield self.weights.weigh(
             "translators",
@@ -188,12 +188,13 @@ class AttentionCycleGAN(Method):
         yield self._critic_turn("source_critic", real_source, as_source, progress)
         yield self._critic_turn("target_critic", real_target, as_target, progress)
 
-    def _again(self, translator: AttendedTranslator, first: Translation, learn: bool) -> Translation:
+    def _again(
+        self, translator: AttendedTranslator, images: Images, first: Translation, learn: bool
+    ) -> Translation:
         """A translation on its way back, and where that way looks."""
         if self.config.cycle_moves_attention:
             return translator(first.image, learn)
-        assert first.still is not None
-        back = translator(first.still, learn_attention=False)
+        back = translator(first.held(images), learn_attention=False)
         attention = translator.attention(first.image)
         return Translation(back.image, attention if learn else attention.detach())
 

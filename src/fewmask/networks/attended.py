@@ -10,12 +10,21 @@ from fewmask.shapes import Images
 class Translation(NamedTuple):
     """A re-drawn image and where it was re-drawn: (B, C, H, W) in [-1, 1], (B, 1, H, W) in [0, 1].
 
-    `still` is the same image with an attention that no gradient reaches; None where nobody has drawn.
+    `drawn` is what the translator drew everywhere; None for a translation that was stored.
     """
 
     image: Images
     attention: Tensor
-    still: Images | None = None
+    drawn: Images | None = None
+
+    def held(self, images: Images) -> Images:
+        """The same re-drawn `images`, with an attention that no gradient reaches. Only of a fresh translation."""
+        assert self.drawn is not None
+        return _laid_over(images, self.drawn, self.attention.detach())
+
+
+def _laid_over(images: Images, drawn: Images, attention: Tensor) -> Images:
+    return attention * drawn + (1.0 - attention) * images
 
 
 class AttendedTranslator(nn.Module):
@@ -32,6 +41,4 @@ class AttendedTranslator(nn.Module):
         if not learn_attention:
             attention = attention.detach()
         drawn = self.translator(images)
-        image = attention * drawn + (1.0 - attention) * images
-        fixed = attention.detach()
-        return Translation(image, attention, fixed * drawn + (1.0 - fixed) * images)
+        return Translation(_laid_over(images, drawn, attention), attention, drawn)

@@ -9,7 +9,7 @@ from fewmask.data.layouts import read_cohort
 from fewmask.data.outcomes import has_column
 from fewmask.errors import InputFault
 from fewmask.evaluation.diagnose import judge
-from fewmask.evaluation.diagnosis_record import Diagnosis, Judged, compare, write_diagnosis
+from fewmask.evaluation.diagnosis_record import Diagnosis, Judged, compare, interval_words, write_diagnosis
 from fewmask.files import read_json
 from fewmask.methods.kinds import KINDS
 from fewmask.recipe import Cohorts, Recipe, override, takes
@@ -118,16 +118,12 @@ def diagnosis_markdown(results: Sequence[DiagnosisResult]) -> str:
             result.outcome,
             str(result.seed),
             f"{found.n} ({found.positives})",
-            _interval(found.whole.auc, found.whole.low, found.whole.high),
-            _interval(found.kept.auc, found.kept.low, found.kept.high),
-            _interval(found.difference, found.difference_low, found.difference_high, "+"),
+            interval_words(found.whole.auc, found.whole.low, found.whole.high),
+            interval_words(found.kept.auc, found.kept.low, found.kept.high),
+            interval_words(found.difference, found.difference_low, found.difference_high, "+"),
             *("" if p is None else f"{p:.2g}" for p in (found.delong_p, found.bootstrap_p)),
             f"{result.whole:.2f}",
             f"{result.kept:.2f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _interval(value: float, low: float | None, high: float | None, sign: str = "") -> str:
-    return f"{value:{sign}.2f}" + ("" if low is None else f" [{low:{sign}.2f}, {high:{sign}.2f}]")
