@@ -1,0 +1,1 @@
+"""The community's data as its users have it, turned into nnU-Net folders."""
