@@ -13,3 +13,15 @@ def draw_normal(network: nn.Module, deviation: float = 0.02) -> None:
             nn.init.normal_(layer.weight, 0.0, deviation)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def draw_kaiming(network: nn.Module, slope: float) -> None:
+    """Draw the weights of every convolution and linear layer anew, for leaky rectifiers, and set their biases to 0.
+
+    He et al. 2015, Eq. 15: N(0, 2 / ((1 + slope^2) n)) with n inputs to each value.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, slope, mode="fan_in", nonlinearity="leaky_relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
