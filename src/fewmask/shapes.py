@@ -37,10 +37,12 @@ IGNORED = 255
 class Task:
     """What a cohort asks of a network: `channels` in, `classes` out (background first), square `size` in pixels.
 
-    `prevalence` is the share of training cases that have the outcome, where the run learns one.
+    `prevalence` is the share of training cases that have the outcome, where the run learns one. `neighbours` is how
+    many adjacent slices of a volume make up the channels, the slice itself in their middle.
     """
 
     channels: int
     classes: tuple[str, ...]
     size: int
     prevalence: float | None = None
+    neighbours: int = 1

@@ -9,10 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fewmask.data.case import Case
+from fewmask.data.cut import cut_remark, neighbour_rows
 from fewmask.data.orientation import as_it_lay, canonical
 from fewmask.data.preparation import (
     Intensity,
     Preparation,
+    amid_air,
     assembled,
     decide,
     fitted,
@@ -27,8 +30,10 @@ from fewmask.data.preparation import (
     slices_of,
 )
 from fewmask.data.raster import Raster
-from fewmask.data.survey import Look
+from fewmask.data.survey import Look, levels_of, look_at
 from fewmask.errors import InputFault
+from fewmask.recipe import Scaling
+from fewmask.recipes import scaling as published
 
 PICTURE = Preparation("masks", 1, 64, (Intensity("fixed", 0, 255),))
 
@@ -190,3 +195,126 @@ def test_a_slice_of_a_volume_is_padded_with_air() -> None:
     place = placement(raster, replace(PICTURE, slice_axis=2))
     prepared = place_images(np.ones((1, 1, 100, 40), np.float32), place, 64)
     assert float(prepared.min()) == -1.0
+
+
+CUBE = look((9, 9, 9), (1, 1, 1))
+
+
+def z_scored(values: np.ndarray, low: float, high: float, clip: float = 0.0) -> np.ndarray:
+    """The rule by its words, on all voxels at once."""
+    raw = values.astype(np.float64)
+    if clip:
+        raw = np.minimum(raw, np.percentile(raw, 100 - clip))
+    z = (raw - raw.mean()) / raw.std()
+    return np.clip(2 * (z - low) / (high - low) - 1, -1, 1)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32, np.uint8])
+@pytest.mark.parametrize("clip", [0.0, 2.0])
+def test_a_z_score_is_taken_over_the_whole_volume(kind: type, clip: float) -> None:
+    values = (np.random.default_rng(1).gamma(2.0, 30.0, (1, 12, 10, 8)) % 250).astype(kind)
+    rule = Intensity("z_score", -1.8, 4.4, clip)
+    volume = Raster(values, (1.0, 1.0, 1.0), "mm", np.eye(4))
+    ours = scaled(volume, replace(PICTURE, slice_axis=2, intensity=(rule,)))
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours[0], z_scored(values[0], -1.8, 4.4, clip), atol=1e-5)
+    assert ours.max() < 1.0 or clip == 0.0, "what was cut off at the top stays below the pair's high end"
+
+
+def test_a_volume_of_one_value_has_a_z_score() -> None:
+    flat = Raster(np.full((1, 3, 3, 3), 7, np.int16), (1.0, 1.0, 1.0), "mm", np.eye(4))
+    rule = Intensity("z_score", -2.0, 4.0)
+    assert np.isfinite(scaled(flat, replace(PICTURE, slice_axis=2, intensity=(rule,)))).all()
+    assert levels_of(flat.array[0], 0.0).z(9.0) == 0.0
+
+
+def test_the_cohort_gives_the_pair_unless_the_recipe_does(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    looks = []
+    for index, factor in enumerate((1.0, 5.0, 9.0)):
+        values = (factor * rng.gamma(2.0, 40.0, (16, 16, 16))).astype(np.float32)
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{index}.nii")
+        looks.append(look_at(Case(str(index), (tmp_path / f"{index}.nii",)), 2.0))
+        raw = np.minimum(values.astype(np.float64), np.percentile(values, 98))
+        z = (raw - raw.mean()) / raw.std()
+        np.testing.assert_allclose(looks[-1].z_ranges[0], np.percentile(z, (0.5, 99.5)), atol=1e-4)
+    grid = shared_grid([looks], 32)
+    own = decide("target", looks, ("CT",), grid, Scaling("z_score", clip_top_percent=2.0)).intensity[0]
+    assert (own.rule, own.clip_top_percent) == ("z_score", 2.0)
+    expected = np.median([one.z_ranges[0] for one in looks], axis=0)
+    assert (own.low, own.high) == pytest.approx(tuple(expected))
+    paper = published.CARDIAC_MR_TO_CT
+    pairs = {
+        role: decide(role, looks, ("x",), grid, paper).intensity[0] for role in ("source", "target", "masks")
+    }
+    assert {role: (rule.low, rule.high) for role, rule in pairs.items()} == {
+        "source": (-1.8, 4.4),
+        "target": (-2.8, 3.2),
+        "masks": (-1.8, 4.4),
+    }
+
+
+def test_a_z_scored_volume_is_padded_with_its_own_air() -> None:
+    values = np.full((1, 40, 100, 3), 50, np.int16)
+    values[0, 5:20, 20:60] = 900
+    volume = Raster(values, (1.0, 1.0, 3.0), "mm", np.diag([1.0, 1, 3, 1]))
+    paper = replace(PICTURE, slice_axis=2, intensity=(Intensity("z_score", -1.8, 4.4),))
+    slices = slices_of(scaled(volume, paper), paper)
+    air = float(slices.min())
+    assert -1 < air < -0.5
+    prepared = place_images(slices, amid_air(placement(volume, paper), slices, paper), 64)
+    assert float(prepared.min()) == pytest.approx(air), "no bar that is darker than the air"
+    usual = replace(paper, intensity=(Intensity("own_percentiles"),))
+    assert amid_air(placement(volume, usual), slices, usual).darkest == -1.0
+
+
+def test_neighbours_repeat_the_edge_and_have_the_slice_in_their_middle() -> None:
+    before, own, behind = neighbour_rows(np.array([4, 6, 5]), 4, 6, 3)
+    assert (before.tolist(), own.tolist(), behind.tolist()) == ([4, 5, 4], [4, 6, 5], [5, 6, 6])
+    assert [rows.tolist() for rows in neighbour_rows(np.array([2]), 0, 9, 1)] == [[2]]
+
+
+def test_a_named_axis_holds_for_every_volume() -> None:
+    thick = look((9, 9, 9), (1, 1, 3))
+    grid = shared_grid([[CUBE], [thick]], 64, "coronal", 3)
+    assert (grid.slice_axis, grid.axis_is_chosen, grid.neighbours) == (1, True, 3)
+    assert grid.pixel_mm == pytest.approx(27 / 64), "the thick axis lies in the slices now"
+    preparation = decide("source", [CUBE, thick], ("MR",), grid)
+    assert (preparation.inputs, preparation.channels) == (3, 1)
+    upright = Raster(np.zeros((1, 8, 8, 3)), (1.0, 1.0, 3.0), "mm", np.diag([1.0, 1, 3, 1]))
+    assert fitted(preparation, upright).slice_axis == 1
+    assert fitted(replace(preparation, axis_is_chosen=False), upright).slice_axis == 2
+    assert cut_remark([CUBE], 1) is None
+    assert "1 of 2 volumes are cut into coronal slices along their thick direction" in cut_remark(
+        [CUBE, thick], 1
+    )
+
+
+def test_a_volume_too_anisotropic_for_the_named_axis_is_refused_with_the_remedy() -> None:
+    stack = replace(look((9, 9, 9), (0.8, 0.8, 6.0)), case="p7")
+    with pytest.raises(InputFault, match=r"p7: .*6 mm long across axial.*0.8 mm.*slice_axis=auto or axial"):
+        shared_grid([[CUBE, stack]], 64, "coronal")
+    assert shared_grid([[CUBE, stack]], 64, "axial").slice_axis == 2
+    assert shared_grid([[CUBE, stack]], 64).slice_axis == 2
+    preparation = decide("source", [CUBE], ("MR",), shared_grid([[CUBE]], 64, "coronal"))
+    lying = Raster(np.zeros((1, 3, 8, 8)), (5.0, 1.0, 1.0), "mm", np.diag([5.0, 1, 1, 1]))
+    with pytest.raises(InputFault, match="too anisotropic"):
+        fitted(preparation, lying)
+
+
+def test_pictures_have_neither_neighbours_nor_an_axis() -> None:
+    picture = look((9, 9), (1, 1), unit="px", whole_bytes=True)
+    with pytest.raises(InputFault, match="neighbours=3: is for volumes"):
+        shared_grid([[picture]], 64, neighbours=3)
+    with pytest.raises(InputFault, match="slice_axis=axial: is for volumes"):
+        shared_grid([[picture]], 64, "axial")
+
+
+def test_volumes_of_one_and_three_channels_are_no_grey_and_colour() -> None:
+    three = replace(CUBE, case="bravo", low=(0, 0, 0), high=(1, 1, 1))
+    with pytest.raises(InputFault, match=r"1 \(case\) and 3 \(bravo\) channels cannot train together"):
+        shared_grid([[CUBE], [three]], 64)
+    volume = Raster(np.zeros((1, 4, 4, 4), np.int16), (1.0, 1.0, 1.0), "mm", np.eye(4))
+    colours = replace(PICTURE, channels=3, slice_axis=2, intensity=(Intensity("own_percentiles"),) * 3)
+    with pytest.raises(InputFault, match="1 channels where the run was trained on 3"):
+        scaled(volume, colours)

@@ -15,11 +15,12 @@ from PIL import Image
 from fewmask.console import silent
 from fewmask.data.case import Case, Cohort
 from fewmask.data.preparation import Intensity, Preparation
-from fewmask.data.store import content_key, load_store, open_store
+from fewmask.data.store import content_key, derive_store, load_store, open_store
 from fewmask.data.stream import Share, draw, stream
 from fewmask.errors import InputFault
 
 PREPARATION = Preparation("masks", 1, 32, (Intensity("fixed", 0, 255),))
+VOLUMES = replace(PREPARATION, intensity=(Intensity("fixed", 0, 256),))
 
 
 @pytest.fixture
@@ -159,3 +160,66 @@ def test_a_store_knows_which_pixels_are_padding(tmp_path: Path) -> None:
         store = open_store(tmp_path / "s", cohort, cohort.cases, preparation, labelled=False, stored=stored)
     assert load_store(store.folder).frame("wide") == (slice(4, 28), slice(0, 32))
     assert replace(store, frames=()).frame("wide") == (slice(None), slice(None))
+
+
+def test_stores_of_earlier_versions_are_found_again(tmp_path: Path) -> None:
+    """The keys are those that the first released preparation had, for the same bytes."""
+    (tmp_path / "image").write_bytes(b"image")
+    (tmp_path / "mask").write_bytes(b"mask")
+    case = Case("case", (tmp_path / "image",), tmp_path / "mask")
+    mr = Cohort(tmp_path, "plain", (case,), ("MR",), ("background", "organ"), (0, 1))
+    volume = Preparation("source", 1, 64, (Intensity("own_percentiles"),), 1.5, 2, 0)
+    for preparation, keys in (
+        (PREPARATION, ("ad3b7cea6b81c19d92769c7dd8391e24", "c855d2bef062859d345a7ec691e557c3")),
+        (volume, ("3091879202ae5e5cb0e9716cc1a1aee1", "345e4b6ae37d7c8969caf438867e5b8e")),
+    ):
+        assert tuple(content_key(mr, mr.cases, preparation, labelled) for labelled in (True, False)) == keys
+    assert content_key(mr, mr.cases, replace(volume, neighbours=3), True) == keys[0], "stored slice by slice"
+    for other in (
+        replace(volume, axis_is_chosen=True),
+        replace(volume, intensity=(Intensity("z_score", -2.0, 4.0),)),
+        replace(volume, intensity=(Intensity("z_score", -2.0, 4.0, 2.0),)),
+    ):
+        assert content_key(mr, mr.cases, other, True) != keys[0]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_neighbours_are_put_together_on_reading_and_stay_in_their_case(tmp_path: Path, axis: int) -> None:
+    rng = np.random.default_rng(axis)
+    volumes = [rng.integers(0, 256, (32, 32, 32)).astype(np.int16) for _ in range(2)]
+    cases = []
+    for index, volume in enumerate(volumes):
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / f"v{index}.nii")
+        cases.append(Case(f"v{index}", (tmp_path / f"v{index}.nii",)))
+    cohort = Cohort(tmp_path, "plain", tuple(cases), ("mr",))
+    preparation = replace(VOLUMES, slice_axis=axis, axis_is_chosen=True)
+    with silent("", 0) as stored:
+        store = open_store(tmp_path / "s", cohort, cohort.cases, preparation, labelled=False, stored=stored)
+    seen = replace(store, neighbours=3)
+    rows = np.array([63, 0, 31, 32, 5])
+    images = seen.images(rows)
+    assert (images.shape[1:], seen.image_shape, store.image_shape) == ((3, 32, 32), (3, 32, 32), (1, 32, 32))
+    for image, row in zip(images, rows, strict=True):
+        case, own = divmod(int(row), 32)
+        for channel, beside in enumerate((max(own - 1, 0), own, min(own + 1, 31))):
+            raw = np.take(volumes[case], beside, axis=axis).T
+            assert np.abs(image[channel] - (raw / 128 - 1)).max() < 1e-3
+    assert np.array_equal(images[:, 1:2], store.images(rows))
+
+
+def test_a_derived_store_keeps_what_was_drawn_of_all_neighbours(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    nib.save(
+        nib.Nifti1Image(rng.integers(0, 256, (32, 32, 9)).astype(np.int16), np.eye(4)), tmp_path / "v.nii"
+    )
+    cohort = Cohort(tmp_path, "plain", (Case("v", (tmp_path / "v.nii",), tmp_path / "v.nii"),), ("mr",))
+    cohort = replace(cohort, classes=tuple(map(str, range(256))), label_values=tuple(range(256)))
+    with silent("", 0) as stored:
+        store = open_store(
+            tmp_path / "s", cohort, cohort.cases, replace(VOLUMES, slice_axis=2), labelled=True, stored=stored
+        )
+        seen = replace(store, neighbours=3)
+        drawn = derive_store(tmp_path / "d", seen, lambda images, cases, copies: -images, stored)
+    rows = np.arange(9)
+    assert np.array_equal(drawn.images(rows), -seen.images(rows))
+    assert np.array_equal(drawn.masks(rows), store.masks(rows))

@@ -71,7 +71,7 @@ def test_scores_of_a_dataset(dataset, tmp_path):
     assert tuple(rows[0]) == COLUMNS
     assert ",".join(COLUMNS) == (
         "case,patient,class,dice,iou,hd95,hd95_pooled,assd,nsd,sensitivity,precision,"
-        "voxels_truth,voxels_predicted,status,unit"
+        "voxels_truth,voxels_predicted,status,unit,masd,masd_voxels"
     )
     found = {(row["case"], row["class"]): row for row in rows}
     assert len(found) == len(rows) == 6

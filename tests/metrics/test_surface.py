@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from medpy.metric.binary import asd as medpy_asd
 from medpy.metric.binary import assd as medpy_assd
 from medpy.metric.binary import hd95 as medpy_hd95
 from monai.metrics import (
@@ -124,7 +125,7 @@ def test_any_mask_of_any_size_and_spacing(seed, sides, lengths):
     np.testing.assert_allclose(np.sort(ours.from_truth), _by_definition(*masks, spacing), atol=1e-9)
     swapped = surface_scores(masks[1], masks[0], spacing)
     assert swapped == surface_scores(masks[0], masks[1], spacing)
-    assert surface_scores(masks[0], masks[0], spacing) == surface.SurfaceScores(0.0, 0.0, 0.0, 1.0)
+    assert surface_scores(masks[0], masks[0], spacing) == surface.SurfaceScores(0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
 @settings(max_examples=20, deadline=None)
@@ -154,3 +155,46 @@ def test_an_empty_mask_has_no_distance():
         surface_distances(full, np.ones((3, 4), bool), (1.0, 1.0))
     with pytest.raises(ValueError, match="do not fit"):
         surface_distances(full, full, (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("number", range(len(PAIRS)))
+def test_masd_is_the_mean_of_both_directions_in_mm_and_in_voxels(number):
+    truth, predicted, spacing = PAIRS[number]
+    ours = surface_scores(truth, predicted, spacing)
+    for lengths, found in ((spacing, ours.masd), ((1.0,) * truth.ndim, ours.masd_voxels)):
+        directed = [
+            _by_definition(*pair, lengths).mean() for pair in ((truth, predicted), (predicted, truth))
+        ]
+        assert found == pytest.approx(np.mean(directed), abs=1e-9)
+        by_medpy = [medpy_asd(*pair, lengths) for pair in ((truth, predicted), (predicted, truth))]
+        assert found == pytest.approx(np.mean(by_medpy), abs=1e-6)
+        tensors = [torch.from_numpy(mask)[None, None] for mask in (predicted, truth)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            by_monai = [
+                float(compute_average_surface_distance(*pair, include_background=True, spacing=lengths))
+                for pair in (tensors, tensors[::-1])
+            ]
+        assert found == pytest.approx(np.mean(by_monai), abs=1e-4)
+
+
+def test_masd_by_hand():
+    """A point on one outline's corner: 0 from it, and the outline's own mean distance to it."""
+    truth, predicted = np.zeros((2, 1, 5), bool)
+    truth[0, 0:4], predicted[0, 0] = True, True
+    scores = surface_scores(truth, predicted, (3.0, 2.0))
+    assert scores.masd == pytest.approx((0 + (0 + 2 + 4 + 6) / 4) / 2)
+    assert scores.masd_voxels == pytest.approx((0 + (0 + 1 + 2 + 3) / 4) / 2)
+    assert scores.assd == pytest.approx((0 + 0 + 2 + 4 + 6) / 5)
+
+
+@pytest.mark.parametrize(("spacing", "searches"), [((2.5, 2.5), 2), ((1.0, 1.0), 2), ((1.0, 2.5), 4)])
+def test_cubes_are_searched_once(monkeypatch, spacing, searches):
+    made = []
+    search = surface._directed
+    monkeypatch.setattr(surface, "_directed", lambda *words: made.append(1) or search(*words))
+    truth, predicted, _ = PAIRS[1]
+    scores = surface_scores(truth, predicted, spacing)
+    assert len(made) == searches
+    alone = surface_distances(truth, predicted, (1.0, 1.0))
+    assert scores.masd_voxels == pytest.approx((alone.from_truth.mean() + alone.from_predicted.mean()) / 2)

@@ -1,39 +1,22 @@
 """How images become network input: decided from the data, written down, and exactly reversible."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from fewmask.config import STRICT
+from fewmask.data.cut import VIEWS, require_cuttable, slice_axis, thick_axis
+from fewmask.data.intensity import EIGHT_BIT, Intensity, intensity, mapped, z_score
 from fewmask.data.raster import Raster
 from fewmask.data.survey import Look, percentiles
 from fewmask.errors import InputFault
-
-AIR_HU = -500.0
-"""Volumes whose darkest tissue lies below this are taken for CT, whose numbers mean the same in every scanner."""
-
-CLEARLY_THICKER = 1.5
-"""A volume is cut across the axis whose spacing exceeds the others by this factor, else across its last axis."""
-
-
-@dataclass(frozen=True)
-class Intensity:
-    """How raw values become [-1, 1]: `low` maps to -1, `high` to 1, and what lies beyond is clipped.
-
-    `fixed`: low and high are values. `own_percentiles`: each image's own percentiles (0.5 and 99.5) are used.
-    """
-
-    rule: Literal["fixed", "own_percentiles"]
-    low: float = 0.0
-    high: float = 255.0
-
-
-EIGHT_BIT = Intensity("fixed", 0.0, 255.0)
-"""8-bit pictures keep their full range."""
+from fewmask.recipe import Scaling
 
 
 @dataclass(frozen=True)
@@ -44,6 +27,8 @@ class Grid:
     size: int
     pixel_mm: float | None
     slice_axis: int | None
+    axis_is_chosen: bool = False
+    neighbours: int = 1
 
 
 @dataclass(frozen=True)
@@ -51,8 +36,10 @@ class Preparation:
     """Everything that is decided about one cohort's images before training.
 
     `pixel_mm` is the size of a prepared pixel, the same for all volumes; None lets each image's longest side fill
-    `size`. `slice_axis` is the axis, in RAS order, across which volumes are cut; None for pictures. `channel` is the
-    one channel of the files that is used; None for all.
+    `size`. `slice_axis` is the axis, in RAS order, across which volumes are cut; None for pictures. It holds for every
+    volume where `axis_is_chosen`, else for those that have no thick axis of their own. `channels` are an image's own;
+    a network sees those of `neighbours` adjacent slices. `channel` is the one channel of the files that is used; None
+    for all.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -64,13 +51,20 @@ class Preparation:
     pixel_mm: float | None = None
     slice_axis: int | None = None
     channel: int | None = None
+    axis_is_chosen: bool = False
+    neighbours: int = 1
+
+    @property
+    def inputs(self) -> int:
+        """How many channels a network sees: those of the slice before, of the slice itself, of the one behind."""
+        return self.channels * self.neighbours
 
 
 @dataclass(frozen=True)
 class Placement:
     """Where an image of `shape` lies in the prepared square: resized to `height` x `width`, at `top`, `left`.
 
-    What is left of the square is `mirrored` (pictures), or the darkest value and background (volumes).
+    What is left of the square is `mirrored` (pictures), or `darkest` and background (volumes).
     """
 
     shape: tuple[int, int]
@@ -79,71 +73,83 @@ class Placement:
     top: int
     left: int
     mirrored: bool = False
+    darkest: float = -1.0
 
 
-def decide(role: str, looks: Sequence[Look], channel_names: Sequence[str], grid: Grid) -> Preparation:
+def decide(
+    role: str,
+    looks: Sequence[Look],
+    channel_names: Sequence[str],
+    grid: Grid,
+    scaling: Scaling | None = None,
+) -> Preparation:
     """The preparation that fits a cohort on the grid that all cohorts of a run share."""
-    rules = [_intensity(looks, index, name) for index, name in enumerate(channel_names)]
+    if scaling is not None and scaling.rule == "z_score":
+        rules = [z_score(looks, index, role, scaling) for index in range(len(channel_names))]
+    else:
+        rules = [intensity(looks, index, name) for index, name in enumerate(channel_names)]
     if grid.channels != len(rules):
         rules = [rules[0]] * grid.channels
-    return Preparation(role, grid.channels, grid.size, tuple(rules), grid.pixel_mm, grid.slice_axis)
+    return Preparation(
+        role,
+        grid.channels,
+        grid.size,
+        tuple(rules),
+        grid.pixel_mm,
+        grid.slice_axis,
+        axis_is_chosen=grid.axis_is_chosen,
+        neighbours=grid.neighbours,
+    )
 
 
-def shared_grid(groups: Sequence[Sequence[Look]], size: int) -> Grid:
-    """The grid of a run; volumes are cut across the axis that suits the first cohort."""
+def shared_grid(groups: Sequence[Sequence[Look]], size: int, view: str = "auto", neighbours: int = 1) -> Grid:
+    """The grid of a run; with `view="auto"` volumes are cut across the axis that suits the first cohort.
+
+    Raises InputFault where pictures are asked for slices, or a volume is too thick for the `view` of `VIEWS`.
+    """
     looks = [look for group in groups for look in group]
     dimensions = {len(look.shape) for look in looks}
     if len(dimensions) > 1:
         raise InputFault("one cohort holds pictures and another volumes; give cohorts of the same kind")
-    axis = slice_axis(groups[0]) if dimensions == {3} else None
-    return Grid(shared_channels(groups), size, _shared_pixel_mm(looks, axis, size), axis)
+    chosen = view != "auto"
+    if dimensions != {3}:
+        if chosen or neighbours != 1:
+            asked = f"slice_axis={view}" if chosen else f"neighbours={neighbours}"
+            raise InputFault(f"{asked}: is for volumes, and these are pictures; leave it out")
+        return Grid(shared_channels(groups), size, None, None)
+    axis = VIEWS.index(view) if chosen else slice_axis(groups[0])
+    if chosen:
+        for look in looks:
+            require_cuttable(look.case, look.spacing, axis)
+    pixel_mm = _shared_pixel_mm(looks, axis, chosen, size)
+    return Grid(shared_channels(groups), size, pixel_mm, axis, chosen, neighbours)
 
 
 def shared_channels(groups: Sequence[Sequence[Look]]) -> int:
     """The number of channels that all cohorts of a run can be brought to; grey pictures join colour ones."""
-    counts = sorted({look.channels for looks in groups for look in looks})
-    if len(counts) == 1 or counts == [1, 3]:
+    first_with = {look.channels: look for looks in reversed(groups) for look in reversed(looks)}
+    counts = sorted(first_with)
+    pictures = all(len(look.shape) == 2 for look in first_with.values())
+    if len(counts) == 1 or (counts == [1, 3] and pictures):
         return counts[-1]
+    found = " and ".join(f"{count} ({first_with[count].case})" for count in counts)
     raise InputFault(
-        f"images with {' and '.join(map(str, counts))} channels cannot train together; choose one channel of each "
-        "with --source-channel and --target-channel"
+        f"images with {found} channels cannot train together; choose one channel of each "
+        "with --source-channel and --target-channel, or save it in files of its own"
     )
 
 
-def _shared_pixel_mm(looks: Sequence[Look], axis: int | None, size: int) -> float | None:
-    """The pixel size at which the widest slice of any volume fills `size`; None for pictures or unknown spacing."""
-    if axis is None or any(look.unit != "mm" for look in looks):
+def _shared_pixel_mm(looks: Sequence[Look], axis: int, chosen: bool, size: int) -> float | None:
+    """The pixel size at which the widest slice of any volume fills `size`; None for unknown spacing."""
+    if any(look.unit != "mm" for look in looks):
         return None
     extents = [
         look.shape[index] * look.spacing[index]
         for look in looks
         for index in range(3)
-        if index != thick_axis(look.spacing, axis)
+        if index != (axis if chosen else thick_axis(look.spacing, axis))
     ]
     return max(extents) / size
-
-
-def slice_axis(looks: Sequence[Look]) -> int:
-    """The axis across which volumes are cut that are thick in no direction of their own."""
-    return thick_axis(np.median([look.spacing for look in looks], axis=0).tolist(), 2)
-
-
-def thick_axis(spacing: Sequence[float], otherwise: int) -> int:
-    """The axis whose spacing clearly exceeds the others'."""
-    thickest = int(np.argmax(spacing))
-    others = max(mm for axis, mm in enumerate(spacing) if axis != thickest)
-    return thickest if spacing[thickest] >= CLEARLY_THICKER * others else otherwise
-
-
-def _intensity(looks: Sequence[Look], channel: int, name: str) -> Intensity:
-    if all(look.whole_bytes and len(look.shape) == 2 for look in looks):
-        return EIGHT_BIT
-    low = np.median([look.low[min(channel, look.channels - 1)] for look in looks])
-    high = np.median([look.high[min(channel, look.channels - 1)] for look in looks])
-    # Only physical units may be carried from one hospital to another; nnU-Net calls such a channel CT.
-    if name.upper() == "CT" or low < AIR_HU:
-        return Intensity("fixed", float(low), float(high))
-    return Intensity("own_percentiles")
 
 
 def scaled(raster: Raster, preparation: Preparation) -> np.ndarray:
@@ -153,7 +159,7 @@ def scaled(raster: Raster, preparation: Preparation) -> np.ndarray:
         raise InputFault(f"an image is a {kinds[0]} where the run was trained on {kinds[1]}; give {kinds[1]}")
     own = percentiles(raster)
     raw = raster.array
-    if raw.shape[0] == 1 and preparation.channels == 3:
+    if raw.shape[0] == 1 and preparation.channels == 3 and raster.dimensions == 2:
         raw, own = np.repeat(raw, 3, axis=0), (own[0] * 3, own[1] * 3)
     if raw.shape[0] != preparation.channels:
         raise InputFault(
@@ -164,23 +170,31 @@ def scaled(raster: Raster, preparation: Preparation) -> np.ndarray:
         raise InputFault(
             f"an image holds {raw.dtype} numbers where the run was trained on 8-bit pictures; convert it to 8 bits"
         )
-    channels: list[np.ndarray] = []
-    for index, rule in enumerate(preparation.intensity):
-        fixed = rule.rule == "fixed"
-        low, high = (rule.low, rule.high) if fixed else (own[0][index], own[1][index])
-        span = max(high - low, 1e-6)
-        channels.append(np.clip((raw[index].astype(np.float32) - low) / span * 2.0 - 1.0, -1.0, 1.0))
-    return np.stack(channels)
+    ends = enumerate(zip(preparation.intensity, *own, strict=True))
+    return np.stack([mapped(raw[index], rule, (low, high)) for index, (rule, low, high) in ends])
 
 
 def fitted(preparation: Preparation, raster: Raster) -> Preparation:
     """The preparation for one image: a volume that is clearly thick in one direction is cut across that one.
 
-    Stacks of one patient are often taken in several directions; each is a pile of its own slices.
+    Stacks of one patient are often taken in several directions; each is a pile of its own slices. An axis that was
+    chosen holds for every volume; InputFault where one is too thick for it.
     """
     if preparation.slice_axis is None or raster.dimensions != 3:
         return preparation
+    if preparation.axis_is_chosen:
+        require_cuttable("the volume", raster.spacing, preparation.slice_axis)
+        return preparation
     return replace(preparation, slice_axis=thick_axis(raster.spacing, preparation.slice_axis))
+
+
+@contextmanager
+def naming(image: Path) -> Generator[None]:
+    """Put the image's path before a fault that does not know it."""
+    try:
+        yield
+    except InputFault as fault:
+        raise InputFault(f"{image}: {fault}") from None
 
 
 def slices_of(volume: np.ndarray, preparation: Preparation) -> np.ndarray:
@@ -216,8 +230,18 @@ def placement(raster: Raster, preparation: Preparation) -> Placement:
     return Placement((rows, columns), height, width, (size - height) // 2, (size - width) // 2, mirrored)
 
 
+def amid_air(place: Placement, slices: np.ndarray, preparation: Preparation) -> Placement:
+    """The placement of a volume whose prepared `slices` are given, in surroundings as dark as its own air.
+
+    Only z-scores are mapped by a pair that may reach far below the air, so that -1 would be a bar beside it.
+    """
+    if place.mirrored or all(rule.rule != "z_score" for rule in preparation.intensity):
+        return place
+    return replace(place, darkest=float(slices.min()))
+
+
 def place_images(slices: np.ndarray, place: Placement, size: int) -> torch.Tensor:
-    """Slices (N, C, H, W) in [-1, 1] resized and padded with their mirror image, or -1, to (N, C, size, size).
+    """Slices (N, C, H, W) in [-1, 1] resized and padded with their mirror image, or air, to (N, C, size, size).
 
     Black bars around some pictures and not around others would be a difference of domains to a critic, and
     translators have been seen to paint them over, with the rim of the body beside them.
@@ -227,7 +251,7 @@ def place_images(slices: np.ndarray, place: Placement, size: int) -> torch.Tenso
     if wanted != place.shape:
         shrinks = place.height < place.shape[0] or place.width < place.shape[1]
         images = F.interpolate(images, wanted, mode="bilinear", align_corners=False, antialias=shrinks)
-    return _padded(images.clamp(-1.0, 1.0), place, size, value=-1.0)
+    return _padded(images.clamp(-1.0, 1.0), place, size, value=place.darkest)
 
 
 def place_masks(slices: np.ndarray, place: Placement, size: int) -> torch.Tensor:

@@ -36,7 +36,12 @@ from fewmask.files import replaced, write_json
 from fewmask.metrics.confusion import confusion_matrix
 from fewmask.metrics.score import METRICS, ClassScore, score_case
 
-COLUMNS = ("case", "patient", "class", *METRICS, "voxels_truth", "voxels_predicted", "status", "unit")
+_LATER = ("masd", "masd_voxels")
+"""Metrics whose columns stand last: scripts may count on the places of those that were there before."""
+
+_FIRST = tuple(metric for metric in METRICS if metric not in _LATER)
+
+COLUMNS = ("case", "patient", "class", *_FIRST, "voxels_truth", "voxels_predicted", "status", "unit", *_LATER)
 
 
 def evaluate(
@@ -154,9 +159,9 @@ def _write_scores(path: Path, rows: Sequence[CaseScores], cohort: Cohort) -> Non
         writer.writerow(COLUMNS)
         for row in rows:
             for name, score in zip(cohort.classes[1:], row.scores, strict=True):
-                metrics = [getattr(score, metric) for metric in METRICS]
+                first, later = ([getattr(score, metric) for metric in group] for group in (_FIRST, _LATER))
                 sizes = (score.voxels_truth, score.voxels_predicted)
-                writer.writerow((row.case, row.patient, name, *metrics, *sizes, score.status, row.unit))
+                writer.writerow((row.case, row.patient, name, *first, *sizes, score.status, row.unit, *later))
 
 
 def _json(summary: Summary, rows: Sequence[CaseScores]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fewmask.data.intensity import Intensity
 from fewmask.data.preparation import Preparation
 from fewmask.data.split import Split
 from fewmask.evaluation.compare import FEW_SHOT, ORACLE, flags
@@ -124,19 +125,26 @@ def _side(cases: Sequence[str], roster: Roster | None) -> Side:
 def prepared(role: str, rule: Preparation) -> str:
     """How a cohort's images became network input, in a sentence."""
     first = rule.intensity[0]
-    own = "each image's own 0.5th to 99.5th percentile"
-    channels: list[str] = [
-        own if channel.rule == "own_percentiles" else f"{channel.low:g} to {channel.high:g}"
-        for channel in rule.intensity
-    ]
+    channels = [_intensity_words(channel) for channel in rule.intensity]
     values = channels[0] if all(channel == first for channel in rule.intensity) else "; ".join(channels)
     cut = ""
     if rule.slice_axis is not None:
         view = ("sagittal", "coronal", "axial")[rule.slice_axis]
-        cut = f"cut into {view} slices, "
+        seen = f", each seen with its neighbours as {rule.inputs} channels" if rule.neighbours > 1 else ""
+        cut = f"cut into {view} slices{seen}, "
     pixel = f"pixels of {rule.pixel_mm:.3g} mm" if rule.pixel_mm else "the longest side filling the square"
     number = f"{rule.channels} channel{'s' * (rule.channels != 1)}"
     return (
         f"{role.capitalize()}: {number}, {cut}brought to {rule.size} x {rule.size} with {pixel} and the aspect kept; "
         f"intensities of {values} became -1 to 1, and what lies beyond was clipped."
     )
+
+
+def _intensity_words(rule: Intensity) -> str:
+    if rule.rule == "own_percentiles":
+        return "each image's own 0.5th to 99.5th percentile"
+    ends = f"{rule.low:g} to {rule.high:g}"
+    if rule.rule == "fixed":
+        return ends
+    own = f"{ends} standard deviations from each image's own mean"
+    return f"{own}, its brightest {rule.clip_top_percent:g} % cut off first," if rule.clip_top_percent else own

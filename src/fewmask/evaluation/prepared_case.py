@@ -7,13 +7,16 @@ import numpy as np
 import torch
 
 from fewmask.data.case import Case
+from fewmask.data.cut import neighbour_rows
 from fewmask.data.geometry import Raster
 from fewmask.data.orientation import as_it_lay, canonical
 from fewmask.data.preparation import (
     Placement,
     Preparation,
+    amid_air,
     assembled,
     fitted,
+    naming,
     place_images,
     placement,
     replace_in_original,
@@ -21,7 +24,6 @@ from fewmask.data.preparation import (
     slices_of,
 )
 from fewmask.data.raster import read_case
-from fewmask.errors import InputFault
 
 SLICES_AT_ONCE = 8
 
@@ -42,11 +44,14 @@ class PreparedCase:
         return self.original.dimensions == 2
 
     def chunks(self) -> Iterator[torch.Tensor]:
-        """Network input (n, C, S, S), a few slices at a time."""
-        for start in range(0, len(self.slices), SLICES_AT_ONCE):
-            prepared = place_images(
-                self.slices[start : start + SLICES_AT_ONCE], self.place, self.preparation.size
-            )
+        """Network input (n, C, S, S), a few slices at a time, each with its neighbours as channels."""
+        last = len(self.slices) - 1
+        for start in range(0, last + 1, SLICES_AT_ONCE):
+            rows = np.arange(start, min(start + SLICES_AT_ONCE, last + 1))
+            seen = [
+                self.slices[beside] for beside in neighbour_rows(rows, 0, last, self.preparation.neighbours)
+            ]
+            prepared = place_images(np.concatenate(seen, axis=1), self.place, self.preparation.size)
             # Training read the slices from a float16 store; the same rounding here keeps both paths equal.
             yield prepared.half().float()
 
@@ -69,9 +74,8 @@ def prepare_case(case: Case, preparation: Preparation) -> PreparedCase:
     """Read a case and prepare it as the run's training did. Raises InputFault where it is of another kind."""
     original = read_case(case)
     turned = canonical(original)
-    own = fitted(preparation, turned)
-    try:
+    with naming(case.images[0]):
+        own = fitted(preparation, turned)
         values = scaled(turned, own)
-    except InputFault as fault:
-        raise InputFault(f"{case.images[0]}: {fault}") from None
-    return PreparedCase(case, original, own, placement(turned, own), slices_of(values, own))
+    place = amid_air(placement(turned, own), values, own)
+    return PreparedCase(case, original, own, place, slices_of(values, own))

@@ -124,6 +124,7 @@ def _page(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], names: N
     entries = _entries(records, names)
     summaries = [record.scores.summary for record in records if record.scores is not None]
     summary = first.scores.summary if first.scores else None
+    unit = summaries[0].unit if summaries else "px"
     validations = (validation_chart(curve, first.choice(curve.stage)) for curve in first.validations)
     return Page(
         name=first.recipe.name,
@@ -133,8 +134,8 @@ def _page(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], names: N
         flags=flags_of(first),
         verdict=verdict(entries),
         unscored=tuple(entry.label for entry in entries if entry.record.scores is None),
-        headings=headings(summaries[0].unit if summaries else "px"),
-        blocks=score_blocks(entries),
+        headings=headings(unit),
+        blocks=score_blocks(entries, unit),
         score_remarks=_score_remarks(entries, names),
         interval=summaries[0].interval if summaries else "",
         strip=_strip(entries),

@@ -274,7 +274,8 @@ def _summary(content: Mapping[str, Any], where: str) -> Summary:
 
 
 def _class(name: str, entry: Mapping[str, Any], where: str) -> ClassSummary:
-    metrics = from_mapping(MetricStatistics, {metric: entry[metric] for metric in METRICS}, where)
+    measured = {metric: entry[metric] for metric in METRICS if metric in entry}
+    metrics = from_mapping(MetricStatistics, measured, where)
     return ClassSummary(name, entry["label"], metrics, from_mapping(StatusCounts, entry["counts"], where))
 
 

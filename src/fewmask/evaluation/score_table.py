@@ -26,6 +26,14 @@ COLUMNS = (
     Column("precision", "Precision", 3, False, True),
 )
 
+IN_VOXELS = Column("masd_voxels", "MASD (voxels)", 2, False, False)
+"""The distance of the published tables on volumes (SIFA's ASD), which those in mm cannot be held against."""
+
+
+def columns_of(unit: str) -> tuple[Column, ...]:
+    """The metrics of a table whose distances are in `unit`."""
+    return (*COLUMNS[:3], IN_VOXELS, *COLUMNS[3:]) if unit == "mm" else COLUMNS
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -59,16 +67,17 @@ class Block:
 def headings(unit: str) -> tuple[str, ...]:
     """The columns' headings, distances with their unit."""
     return (
-        *(f"{column.heading} ({unit})" if column.distance else column.heading for column in COLUMNS),
+        *(f"{column.heading} ({unit})" if column.distance else column.heading for column in columns_of(unit)),
         "Missed",
         "False alarms",
     )
 
 
-def score_blocks(entries: Sequence[Entry]) -> tuple[Block, ...]:
-    """A block for all classes together where there are several, and one for each class of the scored runs.
+def score_blocks(entries: Sequence[Entry], unit: str) -> tuple[Block, ...]:
+    """The scores in the columns of `headings(unit)`, a block for each class of the scored runs.
 
-    The best of a column is marked where two or more runs have a number for it.
+    Where there are several classes, a block for all together comes first. The best of a column is marked where two or
+    more runs have a number for it.
     """
     tables = [
         (entry, {part.name: part for part in entry.record.scores.summary.classes})
@@ -79,14 +88,14 @@ def score_blocks(entries: Sequence[Entry]) -> tuple[Block, ...]:
     blocks: list[Block] = []
     if len(names) > 1:
         overall = [(entry, entry.record.scores.summary.overall) for entry, _ in tables if entry.record.scores]
-        blocks.append(_block("All structures", overall))
+        blocks.append(_block("All structures", overall, unit))
     for name in names:
-        blocks.append(_block(name, [(entry, parts[name]) for entry, parts in tables if name in parts]))
+        blocks.append(_block(name, [(entry, parts[name]) for entry, parts in tables if name in parts], unit))
     return tuple(blocks)
 
 
-def _block(title: str, parts: Sequence[tuple[Entry, ClassSummary]]) -> Block:
-    columns = [_statistics(parts, column) for column in COLUMNS]
+def _block(title: str, parts: Sequence[tuple[Entry, ClassSummary]], unit: str) -> Block:
+    columns = [_statistics(parts, column) for column in columns_of(unit)]
     missed = _counts([part.counts.missed for _, part in parts])
     alarms = _counts([part.counts.false_alarm for _, part in parts])
     rows = tuple(

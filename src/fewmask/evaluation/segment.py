@@ -11,6 +11,7 @@ from fewmask.data.case import Case
 from fewmask.data.layouts import read_cohort
 from fewmask.data.raster import write_classes, write_probabilities
 from fewmask.errors import InputFault
+from fewmask.evaluation.largest_component import largest_components
 from fewmask.evaluation.prepared_case import prepare_case
 from fewmask.evaluation.safety_record import FOLDERS, forget
 from fewmask.evaluation.trained import Trained, Which, load_trained, view_of
@@ -36,13 +37,16 @@ def segment(
     *,
     which: Which = "chosen",
     with_probabilities: bool = False,
+    largest_component: bool = False,
     channel: str | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> Segmented:
     """Segment an image, a folder of images, or a dataset folder (its test part where it has one).
 
-    Mask files hold class numbers 0..K-1, as nnU-Net's do, whatever values the training masks had. A run that
+    Mask files hold class numbers 0..K-1, as nnU-Net's do, whatever values the training masks had. With
+    `largest_component` they keep the largest piece of each class (`largest_components`; probabilities stay as they
+    are), and the list of predictions says so. A run that
     re-draws images first (it translates them) also leaves `safety.csv`, `safety.json` and, for flat images,
     `translations/`, `attention/` (where it has one) and `untranslated/`, see `fewmask.evaluation.safety_record`; for
     volumes the table alone, whose measures are taken over all slices, and no pictures. None of it takes a true mask.
@@ -56,15 +60,15 @@ def segment(
     # Results of an earlier run must not stand under this run's name if it is stopped half way.
     if (out / MANIFEST).exists():
         forget(out)
-    _write_manifest(trained, out, [])
+    _write_manifest(trained, out, largest_component, [])
     screen = Screen(trained, out)
     masks: list[Path] = []
     with progress("segmenting", len(cases)) as done:
         for case in cases:
-            masks.append(_write(trained, case, out, with_probabilities, screen))
+            masks.append(_write(trained, case, out, with_probabilities, largest_component, screen))
             done()
     screen.write()
-    _write_manifest(trained, out, list(zip(cases, masks, strict=True)))
+    _write_manifest(trained, out, largest_component, list(zip(cases, masks, strict=True)))
     return Segmented(out, tuple(masks))
 
 
@@ -90,15 +94,26 @@ def _require_own_folder(out: Path, cases: tuple[Case, ...]) -> None:
         )
 
 
-def _write_manifest(trained: Trained, out: Path, written: list[tuple[Case, Path]]) -> None:
+def _write_manifest(
+    trained: Trained, out: Path, largest_component: bool, written: list[tuple[Case, Path]]
+) -> None:
     entries = [
         {"case": case.name, "images": [str(path.resolve()) for path in case.images], "mask": mask.name}
         for case, mask in written
     ]
-    write_json(out / MANIFEST, {"checkpoint": {"step": trained.step, "rule": trained.rule}, "cases": entries})
+    checkpoint = {"step": trained.step, "rule": trained.rule}
+    content = {"checkpoint": checkpoint, "largest_component": largest_component, "cases": entries}
+    write_json(out / MANIFEST, content)
 
 
-def _write(trained: Trained, case: Case, out: Path, with_probabilities: bool, screen: Screen) -> Path:
+def _write(
+    trained: Trained,
+    case: Case,
+    out: Path,
+    with_probabilities: bool,
+    largest_component: bool,
+    screen: Screen,
+) -> Path:
     """Segment one case. Probabilities are brought back to its own grid, and only then is a class chosen.
 
     Masks that are enlarged have stairs at their rims.
@@ -118,6 +133,8 @@ def _write(trained: Trained, case: Case, out: Path, with_probabilities: bool, sc
         write_probabilities(values, case.images[0], out, case.name)
         classes = values.argmax(0).astype(np.uint8)
     numbers = range(len(trained.method.task.classes))
+    if largest_component:
+        classes = largest_components(classes, len(numbers))
     return write_classes(classes, case.images[0], out, case.name, numbers)
 
 

@@ -41,6 +41,10 @@ class Statistic:
     n: int
 
 
+UNMEASURED = Statistic(None, None, None, None, 0)
+"""What older evaluations say of a metric that came later."""
+
+
 @dataclass(frozen=True)
 class MetricStatistics:
     """One statistic a metric; the metrics are defined in `fewmask.metrics`."""
@@ -53,6 +57,8 @@ class MetricStatistics:
     nsd: Statistic
     sensitivity: Statistic
     precision: Statistic
+    masd: Statistic = UNMEASURED
+    masd_voxels: Statistic = UNMEASURED
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def statistic(values: Sequence[float | None], patients: Sequence[str]) -> Statis
     """The mean of the values that are not None, with its interval over patients. std has n - 1 below."""
     kept = [(value, patient) for value, patient in zip(values, patients, strict=True) if value is not None]
     if not kept:
-        return Statistic(None, None, None, None, 0)
+        return UNMEASURED
     numbers = [value for value, _ in kept]
     interval = bootstrap_interval(numbers, [patient for _, patient in kept])
     return Statistic(
@@ -185,19 +191,22 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def table(summary: Summary) -> list[tuple[str, ...]]:
     """Rows of cells for a terminal or a page, the heading first. A mean is followed by its interval."""
     unit = summary.unit
-    heading = ("class", "n", "Dice", f"HD95 ({unit})", f"ASSD ({unit})", "missed", "false alarms")
+    in_voxels = ("MASD (voxels)",) if unit == "mm" else ()
+    heading = ("class", "n", "Dice", f"HD95 ({unit})", f"ASSD ({unit})", *in_voxels, "missed", "false alarms")
     entries = [*summary.classes, *([summary.overall] if len(summary.classes) > 1 else [])]
-    return [heading, *(_row(entry) for entry in entries)]
+    return [heading, *(_row(entry, bool(in_voxels)) for entry in entries)]
 
 
-def _row(entry: ClassSummary) -> tuple[str, ...]:
+def _row(entry: ClassSummary, in_voxels: bool) -> tuple[str, ...]:
     metrics, counts = entry.metrics, entry.counts
+    published = (_cell(metrics.masd_voxels.mean, metrics.masd_voxels, 2),) if in_voxels else ()
     return (
         entry.name,
         str(metrics.dice.n),
         _cell(metrics.dice.mean, metrics.dice, 3),
         _cell(metrics.hd95.mean, metrics.hd95, 2),
         _cell(metrics.assd.mean, metrics.assd, 2),
+        *published,
         str(counts.missed),
         str(counts.false_alarm),
     )

@@ -24,7 +24,9 @@ from fewmask.metrics.surface import SurfaceScores, surface_scores
 
 Status = Literal["ok", "missed", "false_alarm", "absent"]
 
-METRICS = ("dice", "iou", "hd95", "hd95_pooled", "assd", "nsd", "sensitivity", "precision")
+METRICS = (
+    "dice", "iou", "hd95", "hd95_pooled", "assd", "nsd", "sensitivity", "precision", "masd", "masd_voxels",
+)  # fmt: skip
 """The fields of a `ClassScore` that are averaged, in the order in which tables show them."""
 
 
@@ -32,7 +34,8 @@ METRICS = ("dice", "iou", "hd95", "hd95_pooled", "assd", "nsd", "sensitivity", "
 class ClassScore:
     """How well one class of one case was segmented; None where the empty rule says that nothing can be said.
 
-    Shares in [0, 1], 1 is perfect; `hd95`, `hd95_pooled`, `assd` in the spacing's unit, 0 is perfect.
+    Shares in [0, 1], 1 is perfect; `hd95`, `hd95_pooled`, `assd`, `masd` in the spacing's unit and `masd_voxels` in
+    voxels (pixels), 0 is perfect. The worst distance of `masd_voxels` is the image's diagonal in voxels.
     """
 
     dice: float | None
@@ -47,6 +50,8 @@ class ClassScore:
     voxels_predicted: int
     status: Status
     overlap: Overlap
+    masd: float | None
+    masd_voxels: float | None
 
 
 def score_case(
@@ -106,8 +111,10 @@ def _score_class(
     if status == "absent":
         return _class_score(overlap, status, None, None, None)
     worst = diagonal(truth.shape, spacing)
+    in_voxels = diagonal(truth.shape, (1.0,) * truth.ndim)
     sensitivity = 0.0 if status == "missed" else None
-    return _class_score(overlap, status, sensitivity, 0.0, SurfaceScores(worst, worst, worst, 0.0))
+    surface = SurfaceScores(worst, worst, worst, 0.0, worst, in_voxels)
+    return _class_score(overlap, status, sensitivity, 0.0, surface)
 
 
 def _status(overlap: Overlap) -> Status:
@@ -137,4 +144,6 @@ def _class_score(
         voxels_predicted=overlap.voxels_predicted,
         status=status,
         overlap=overlap,
+        masd=surface.masd if surface else None,
+        masd_voxels=surface.masd_voxels if surface else None,
     )

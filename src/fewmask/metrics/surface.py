@@ -45,15 +45,18 @@ class SurfaceScores:
     `hd95`: the larger of the two directed 95th percentiles (Metrics Reloaded, MONAI).
     `hd95_pooled`: the 95th percentile of both directed sets taken together (medpy).
     `assd`: the mean of both directed sets taken together (Metrics Reloaded, MONAI, medpy >= 0.5).
-    Differs: the mean of the two directed means, which older medpy gives and SIFA's tables report, is Metrics
-    Reloaded's MASD and weighs a short outline as much as a long one.
     `nsd`: the share of both surfaces that lies within the tolerance of the other, counted in surface voxels.
+    `masd`: the mean of the two directed means (Metrics Reloaded's MASD; older medpy calls it ASSD), which weighs a
+    short outline as much as a long one.
+    `masd_voxels`: the same with every voxel a cube of side 1, in voxels: the ASD of SIFA's tables (Chen et al. 2020).
     """
 
     hd95: float
     hd95_pooled: float
     assd: float
     nsd: float
+    masd: float
+    masd_voxels: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ def surface_scores(
     truth: Mask, predicted: Mask, spacing: Sequence[float], nsd_tolerance: float = 2.0
 ) -> SurfaceScores:
     """Measure how far two outlines are apart. Neither mask may be empty (ValueError)."""
-    distances = surface_distances(truth, predicted, spacing)
+    lengths = tuple(float(length) for length in spacing)
+    surfaces = _surfaces(truth, predicted, lengths)
+    distances = _between(surfaces, lengths)
     directed = (distances.from_truth, distances.from_predicted)
     pooled = np.concatenate(directed)
     # The slack keeps 3 voxels of 0.1 mm within 0.3 mm, which binary fractions would put just outside.
@@ -83,6 +88,8 @@ def surface_scores(
         hd95_pooled=float(np.percentile(pooled, 95)),
         assd=sum(float(one.sum()) for one in directed) / pooled.size,
         nsd=within / pooled.size,
+        masd=_mean_of_means(distances),
+        masd_voxels=_in_voxels(surfaces, lengths, distances),
     )
 
 
@@ -91,18 +98,39 @@ def surface_distances(truth: Mask, predicted: Mask, spacing: Sequence[float]) ->
 
     `spacing` is one length an axis. Raises ValueError where a mask is empty: there is no distance to nothing.
     """
+    lengths = tuple(float(length) for length in spacing)
+    return _between(_surfaces(truth, predicted, lengths), lengths)
+
+
+def _surfaces(truth: Mask, predicted: Mask, spacing: Spacing) -> tuple[_Surface, _Surface]:
+    """The surfaces of both masks in one box."""
     if truth.shape != predicted.shape or len(spacing) != truth.ndim:
         raise ValueError(
             f"masks of {truth.shape} and {predicted.shape} with {len(spacing)} spacings do not fit"
         )
     if not (truth.any() and predicted.any()):
         raise ValueError("an empty mask has no surface to measure from")
-    lengths = tuple(float(length) for length in spacing)
     box = _box(truth | predicted)
     # A margin as wide as the neighbourhood keeps flat steps from wrapping into the next row.
-    margin = np.maximum(np.abs(_neighbours(lengths)[1]).max(axis=0), 1).tolist()
-    first, second = (_surface(mask[box], margin) for mask in (truth, predicted))
-    return SurfaceDistances(_directed(first, second, lengths), _directed(second, first, lengths))
+    reaches = [np.abs(_neighbours(lengths)[1]).max(axis=0) for lengths in (spacing, (1.0,) * len(spacing))]
+    margin = np.maximum(np.maximum(*reaches), 1).tolist()
+    return _surface(truth[box], margin), _surface(predicted[box], margin)
+
+
+def _between(surfaces: tuple[_Surface, _Surface], spacing: Spacing) -> SurfaceDistances:
+    first, second = surfaces
+    return SurfaceDistances(_directed(first, second, spacing), _directed(second, first, spacing))
+
+
+def _mean_of_means(distances: SurfaceDistances) -> float:
+    return (float(distances.from_truth.mean()) + float(distances.from_predicted.mean())) / 2.0
+
+
+def _in_voxels(surfaces: tuple[_Surface, _Surface], spacing: Spacing, distances: SurfaceDistances) -> float:
+    """`_mean_of_means` in voxels. Of cubes it is known already; other voxels have other nearest neighbours."""
+    if max(spacing) <= min(spacing) * (1 + 1e-6):
+        return _mean_of_means(distances) / min(spacing)
+    return _mean_of_means(_between(surfaces, (1.0,) * len(spacing)))
 
 
 def _box(mask: Mask) -> tuple[slice, ...]:
