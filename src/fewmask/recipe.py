@@ -52,6 +52,35 @@ class SplitConfig:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """How images become [-1, 1]: `auto` keeps bytes and physical units and takes other images' own percentiles.
+
+    `z_score` takes an image's own mean and standard deviation over all of its voxels, after setting the brightest
+    `clip_top_percent` of them to the value below; then `source` and `target`, pairs in standard deviations, become
+    -1 and 1 in their cohort (the masks' cohort uses the source's). Without a pair the cohort's percentiles give one.
+    Chen et al. 2020, SIFA; the papers' pairs are in `fewmask.recipes.scaling`.
+    """
+
+    rule: Literal["auto", "z_score"] = "auto"
+    source: tuple[float, float] | None = None
+    target: tuple[float, float] | None = None
+    clip_top_percent: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rule == "auto" and (self.source or self.target or self.clip_top_percent):
+            raise InputFault("scaling: source, target and clip_top_percent need --set scaling.rule=z_score")
+        for role, pair in (("source", self.source), ("target", self.target)):
+            if pair is not None and not pair[0] < pair[1]:
+                raise InputFault(
+                    f"scaling.{role}=[{pair[0]:g}, {pair[1]:g}]: the first must be less, e.g. [-1.8, 4.4]"
+                )
+        if not 0.0 <= self.clip_top_percent < 50.0:
+            raise InputFault(
+                f"scaling.clip_top_percent={self.clip_top_percent:g}: must be from 0 to below 50, e.g. 2"
+            )
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """Random changes of a training image, each drawn uniformly in its range; 0 switches one off.
 
@@ -75,7 +104,10 @@ class Stage:
 
     `restyled_by` names an earlier stage that re-draws the source's images in the target's look; this one then
     learns from those, under the source's masks.
-    `choose` is the rule that picks the checkpoint: the last one, or the best on the held-out labelled patients.
+    `choose` is the rule that picks the checkpoint: the last one, the best on the held-out labelled patients, or the
+    one whose masks of the target's training images tell most ("information") or are most alike from both heads
+    ("agreement"). Every rule is asked each `validate_every` steps and at the end; none sees a target mask.
+    `keep_candidates` keeps the networks of each such step beside what all rules say of them.
     `masks_share` is the part of a batch that comes from `cohorts.masks` where `cohorts.source` is labelled too.
     """
 
@@ -86,9 +118,10 @@ class Stage:
     augmentation: Augmentation = field(default_factory=Augmentation)
     segmenter: str | None = None
     restyled_by: str | None = None
-    choose: Literal["last", "validation"] = "last"
+    choose: Literal["last", "validation", "information", "agreement"] = "last"
     validate_every: int = 100
     masks_share: float = 0.5
+    keep_candidates: bool = False
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.validate_every) < 1:
@@ -102,6 +135,8 @@ class Recipe:
     """A name, the folders, one or more stages, and what they share: image size in pixels, seed, split.
 
     `outcome` says what a method that reads outcomes learns: a column of cases.csv, or a rule such as "fir>=2".
+    Of volumes, a network sees `neighbours` adjacent slices at once, as channels, and they are cut across `slice_axis`:
+    `auto` is each volume's thick axis, else one for all; a named one holds for every volume of the run.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -118,6 +153,9 @@ class Recipe:
     workers: int = 0
     log_every: int = 10
     precision: Literal["32", "bf16"] = "32"
+    neighbours: Literal[1, 3] = 1
+    slice_axis: Literal["auto", "sagittal", "coronal", "axial"] = "auto"
+    scaling: Scaling = field(default_factory=Scaling)
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.size % 16:

@@ -12,16 +12,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fewmask.config import to_mapping
 from fewmask.data.case import Case, Cohort
+from fewmask.data.cut import neighbour_rows
 from fewmask.data.folder import dicom_files_in
 from fewmask.data.orientation import canonical
 from fewmask.data.preparation import (
+    Placement,
     Preparation,
+    amid_air,
     fitted,
+    naming,
     place_images,
     place_masks,
     placement,
@@ -42,12 +47,14 @@ class SliceStore:
 
     `cases` are in the order of their rows; `first_row` is where each begins, `frames` the part of the square that
     each fills (top, left, height, width), the rest being padding. Without frames all of the square counts.
+    Slices are stored once each; `neighbours` of them are put together as channels when they are read.
     """
 
     folder: Path
     cases: tuple[str, ...]
     first_row: tuple[int, ...]
     frames: tuple[tuple[int, int, int, int], ...] = ()
+    neighbours: int = 1
 
     def frame(self, case: str) -> tuple[slice, slice]:
         """The rows and columns of the square that a case's own pixels fill."""
@@ -63,7 +70,7 @@ class SliceStore:
     def rows_of(self, names: Sequence[str]) -> np.ndarray:
         """The rows of these cases, in the store's order."""
         wanted = set(names)
-        spans = zip(self.cases, self.first_row, (*self.first_row[1:], self.row_count), strict=True)
+        spans = zip(self.cases, self.first_row, self._stop_row, strict=True)
         kept = [np.arange(start, stop) for name, start, stop in spans if name in wanted]
         return np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
 
@@ -77,13 +84,29 @@ class SliceStore:
         """How many slices are stored."""
         return self._map("images").shape[0]
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, S, S) of an image as it is read."""
+        channels, *sides = self._map("images").shape[1:]
+        return channels * self.neighbours, *sides
+
     def images(self, rows: np.ndarray) -> np.ndarray:
-        """Images (N, C, S, S), float32 in [-1, 1]."""
-        return self._map("images")[rows].astype(np.float32)
+        """Images (N, C, S, S), float32 in [-1, 1]; C holds all channels of a slice's neighbours, in their order."""
+        stored = self._map("images")
+        if self.neighbours == 1:
+            return stored[rows].astype(np.float32)
+        places = np.searchsorted(self.first_row, rows, side="right") - 1
+        first, last = np.asarray(self.first_row)[places], np.asarray(self._stop_row)[places] - 1
+        seen = [stored[beside] for beside in neighbour_rows(rows, first, last, self.neighbours)]
+        return np.concatenate(seen, axis=1).astype(np.float32)
 
     def masks(self, rows: np.ndarray) -> np.ndarray:
         """Masks (N, S, S), int64 classes."""
         return self._map("masks")[rows].astype(np.int64)
+
+    @cached_property
+    def _stop_row(self) -> tuple[int, ...]:
+        return (*self.first_row[1:], self.row_count)
 
     def _map(self, name: str) -> np.ndarray:
         # The map is opened anew for each batch and dropped with it: pages of a lasting map would count as this
@@ -107,7 +130,7 @@ def cache_root(chosen: Path | None) -> Path:
 def content_key(cohort: Cohort, cases: Sequence[Case], preparation: Preparation, labelled: bool) -> str:
     """A hash over the files' bytes and the preparation: equal content is found again wherever it lies."""
     digest = hashlib.blake2b(digest_size=16)
-    settings = [FORMAT, labelled, to_mapping(preparation)]
+    settings = [FORMAT, labelled, _deciding(preparation)]
     if labelled:
         settings += [cohort.label_values, cohort.ignored_value]
     digest.update(json.dumps(settings, sort_keys=True).encode())
@@ -115,6 +138,21 @@ def content_key(cohort: Cohort, cases: Sequence[Case], preparation: Preparation,
         digest.update(case.name.encode())
         digest.update(image_key((*case.images, *((case.mask,) if labelled and case.mask else ()))).encode())
     return digest.hexdigest()
+
+
+def _deciding(preparation: Preparation) -> dict[str, Any]:
+    """What of a preparation decides a store's bytes.
+
+    What came later is left out where it changes nothing, so that stores of earlier versions are found again.
+    """
+    mapping: dict[str, Any] = to_mapping(preparation)
+    del mapping["neighbours"]
+    if not preparation.axis_is_chosen:
+        del mapping["axis_is_chosen"]
+    for rule in mapping["intensity"]:
+        if not rule["clip_top_percent"]:
+            del rule["clip_top_percent"]
+    return mapping
 
 
 def image_key(paths: Sequence[Path]) -> str:
@@ -144,7 +182,7 @@ def open_store(
     with _alone(folder):
         if not _whole(folder):
             _forget_abandoned(folder.parent)
-            with _building(folder) as temporary:
+            with building(folder) as temporary:
                 _build(temporary, cohort, cases, preparation, labelled, stored)
     return load_store(folder)
 
@@ -158,7 +196,7 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 @contextmanager
-def _building(folder: Path) -> Generator[Path]:
+def building(folder: Path) -> Generator[Path]:
     """A temporary folder that takes the place of `folder` when all went well, and is removed otherwise."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -195,26 +233,51 @@ def load_store(folder: Path) -> SliceStore:
     return SliceStore(folder, tuple(index["cases"]), tuple(index["first_row"]), frames)
 
 
+Redraw = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Takes images (N, C, S, S) in [-1, 1], the number of each one's case and that of its copy, and gives images."""
+
+
 def derive_store(
-    folder: Path, origin: SliceStore, redraw: Callable[[np.ndarray], np.ndarray], stored: Callable[[], None]
+    folder: Path,
+    origin: SliceStore,
+    redraw: Redraw,
+    stored: Callable[[], None],
+    copies: int = 1,
+    at_once: int = 8,
 ) -> SliceStore:
     """A store of the same cases and masks with other images, built in `folder` if it is not there yet.
 
-    `redraw` takes and gives images (N, C, S, S) in [-1, 1], 8 slices or fewer at a time; `stored` is called after
-    each such part.
+    Each case is there `copies` times, one whole copy after the other, under its one name. `redraw` is given `at_once`
+    slices or fewer at a time; `stored` is called after each such part.
     """
     if _whole(folder):
         return load_store(folder)
-    with _building(folder) as temporary:
-        for name in ("masks.npy", "index.json"):
-            shutil.copyfile(origin.folder / name, temporary / name)
-        shape = np.load(origin.folder / "images.npy", mmap_mode="r").shape
-        with _GrowingArray(temporary / "images.npy", np.float16, shape[1:]) as images:
-            for start in range(0, origin.row_count, 8):
-                rows = np.arange(start, min(start + 8, origin.row_count))
-                images.append(redraw(origin.images(rows)))
+    rows, cases, numbers = _copied_rows(origin, copies)
+    with building(folder) as temporary:
+        images = _GrowingArray(temporary / "images.npy", np.float16, origin.image_shape)
+        masks = _GrowingArray(temporary / "masks.npy", np.uint8, origin.image_shape[1:])
+        with images, masks:
+            for start in range(0, len(rows), at_once):
+                part = slice(start, start + at_once)
+                images.append(redraw(origin.images(rows[part]), cases[part], numbers[part]))
+                masks.append(origin.masks(rows[part]))
                 stored()
+        index = json.loads((origin.folder / "index.json").read_text(encoding="utf-8"))
+        index["first_row"] = [copies * row for row in origin.first_row]
+        (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
     return load_store(folder)
+
+
+def _copied_rows(origin: SliceStore, copies: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each row of a store with copies: the row that it shows, the number of its case and that of its copy."""
+    rows: list[np.ndarray] = []
+    cases: list[np.ndarray] = []
+    for number, name in enumerate(origin.cases):
+        own = origin.rows_of([name])
+        rows += [own] * copies
+        cases.append(np.full(copies * len(own), number))
+    copy_of = [np.full(len(own), place % copies) for place, own in enumerate(rows)]
+    return np.concatenate(rows), np.concatenate(cases), np.concatenate(copy_of)
 
 
 def _build(
@@ -234,9 +297,14 @@ def _build(
         for case in cases:
             first_row.append(row)
             raster = read_case(case)
-            frames.append(_frame(raster, preparation))
             classes = _classes(cohort, case, raster) if labelled else None
-            for chunk_images, chunk_masks in _prepared(raster, classes, preparation):
+            turned = canonical(raster)
+            with naming(case.images[0]):
+                own = fitted(preparation, turned)
+                slices = slices_of(scaled(turned, own), own)
+            place = amid_air(placement(turned, own), slices, own)
+            frames.append((place.top, place.left, place.height, place.width))
+            for chunk_images, chunk_masks in _prepared(slices, classes, own, place):
                 images.append(chunk_images)
                 if chunk_masks is not None:
                     masks.append(chunk_masks)
@@ -248,12 +316,6 @@ def _build(
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _frame(raster: Raster, preparation: Preparation) -> tuple[int, int, int, int]:
-    turned = canonical(raster)
-    place = placement(turned, fitted(preparation, turned))
-    return place.top, place.left, place.height, place.width
-
-
 def _classes(cohort: Cohort, case: Case, raster: Raster) -> Raster:
     if case.mask is None:
         raise InputFault(
@@ -263,13 +325,9 @@ def _classes(cohort: Cohort, case: Case, raster: Raster) -> Raster:
 
 
 def _prepared(
-    raster: Raster, classes: Raster | None, preparation: Preparation
+    slices: np.ndarray, classes: Raster | None, preparation: Preparation, place: Placement
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Prepared slices of one case, 32 at a time."""
-    turned = canonical(raster)
-    preparation = fitted(preparation, turned)
-    place = placement(turned, preparation)
-    slices = slices_of(scaled(turned, preparation), preparation)
     labels = slices_of(canonical(classes).array, preparation)[:, 0] if classes is not None else None
     for start in range(0, len(slices), 32):
         chunk = slice(start, start + 32)

@@ -72,10 +72,13 @@ def write_volume_like(values: NDArray[Any], like: Path, path: Path) -> None:
     _write(type(original)(values, affine, header), values.dtype, path)
 
 
-def write_volume(values: NDArray[Any], affine: NDArray[np.float64], path: Path) -> None:
-    """Write (X, Y, Z) or (X, Y, Z, K) values in mm as NIfTI with a given affine, marked as scanner coordinates."""
+def write_volume(values: NDArray[Any], affine: NDArray[np.float64], path: Path, unit: str = "mm") -> None:
+    """Write (X, Y, Z) or (X, Y, Z, K) values as NIfTI with a given affine, marked as scanner coordinates.
+
+    `unit` is that of the affine: "mm", or "px" where the size of a voxel is unknown.
+    """
     image = nib.Nifti1Image(values, affine)
-    image.header.set_xyzt_units("mm")
+    image.header.set_xyzt_units("mm" if unit == "mm" else "unknown")
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     _write(image, values.dtype, path)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TypeAlias
 
 import torch
 from lightning_fabric import Fabric
@@ -18,7 +18,8 @@ from fewmask.training.material import class_names, kept_preparations
 from fewmask.training.run import Run
 from fewmask.training.train import build_method, make_fabric
 
-Which = Literal["chosen", "latest"]
+Which: TypeAlias = str
+"""Which of a run's networks: "chosen", "latest", or a candidate that it kept, such as "step_000100"."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ def load_trained(folder: Path, which: Which = "chosen", device: str = "auto") ->
         )
     role = next(role for role in ("target", "masks", "source") if role in preparations)
     stage = recipe.stages[-1]
-    task = Task(preparations[role].channels, class_names(run), recipe.size)
+    prepared = preparations[role]
+    task = Task(prepared.inputs, class_names(run), recipe.size, neighbours=prepared.neighbours)
     method = build_method(recipe, stage, task, None)
     checkpoints = Checkpoints(run.stage_folder(recipe, stage.name), stage.name)
-    origin = load_networks(method, checkpoints.chosen if which == "chosen" else checkpoints.latest)
+    origin = load_networks(method, checkpoints.named(which))
     fabric = make_fabric(device, 1, recipe.precision)
     method.to(fabric.device).eval()
     return Trained(run, recipe, method, preparations[role], origin.step, origin.rule, fabric)

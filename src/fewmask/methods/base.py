@@ -2,11 +2,12 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
+from pydantic import Discriminator, Tag
 from torch import nn
 
 from fewmask.losses.saliency import ColourSpace
@@ -20,20 +21,31 @@ Move = Turn | tuple[Turn, ...]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate's factor over the training: constant until `hold` (a share in [0, 1]), then falling to 0."""
+    """The learning rate's factor over the training: constant until `hold` (a share in [0, 1]), then falling.
 
-    shape: Literal["linear", "cosine"] = "linear"
+    "linear" and "cosine" fall to 0. "stairs" divides what is left into `stairs` equal parts, and each has `drop` times
+    the factor of the one before.
+    """
+
+    shape: Literal["linear", "cosine", "stairs"] = "linear"
     hold: float = 0.5
+    stairs: int = 10
+    drop: float = 0.9
 
     def factor(self, progress: float) -> float:
-        """1 at the start, near 0 at the end.
+        """1 at the start, and the least at the end.
 
         >>> Schedule("linear", 0.5).factor(0.75)
         0.5
+        >>> [round(Schedule("stairs", hold=0.0).factor(epoch / 20), 3) for epoch in (0, 1, 2, 3, 4, 19)]
+        [1.0, 1.0, 0.9, 0.9, 0.81, 0.387]
         """
         if progress <= self.hold:
             return 1.0
         fallen = (progress - self.hold) / (1.0 - self.hold)
+        if self.shape == "stairs":
+            # Shares such as 0.29 times 100 fall short of the stair that they stand on by a rounding error.
+            return self.drop ** math.floor(fallen * self.stairs + 1e-9)
         return 1.0 - fallen if self.shape == "linear" else 0.5 * (1.0 + math.cos(math.pi * fallen))
 
 
@@ -47,18 +59,67 @@ class Adam:
     weight_decay: float = 0.0
     schedule: Schedule = Schedule()
 
+    def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """A fresh optimiser of the parameters."""
+        betas = (self.beta1, self.beta2)
+        return torch.optim.AdamW(parameters, self.rate, betas, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class AdaBelief:
+    """AdaBelief's constants: Adam whose step is long where the gradient is as expected (Zhuang et al. 2020).
+
+    `rectify` shortens the first steps as RAdam does (Liu et al. 2020, Alg. 2); weight decay is decoupled. The rate is
+    constant unless a schedule is given.
+    """
+
+    kind: Literal["adabelief"] = "adabelief"
+    rate: float = 1e-4
+    beta1: float = 0.5
+    beta2: float = 0.9
+    epsilon: float = 1e-16
+    rectify: bool = True
+    weight_decay: float = 0.0
+    schedule: Schedule = Schedule(hold=1.0)
+
+    def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """A fresh optimiser of the parameters."""
+        # Imported where it is needed: it takes half a second.
+        from pytorch_optimizer import AdaBelief as Optimiser
+
+        return Optimiser(
+            parameters,
+            lr=self.rate,
+            betas=(self.beta1, self.beta2),
+            weight_decay=self.weight_decay,
+            weight_decouple=True,
+            rectify=self.rectify,
+            eps=self.epsilon,
+        )
+
+
+def _kind_of_optimiser(config: Any) -> str:
+    """Which of the two a mapping of a recipe file, or a config, is: Adam has no `kind`."""
+    if isinstance(config, Mapping):
+        return str(cast(Mapping[str, Any], config).get("kind", "adam"))
+    return "adabelief" if isinstance(config, AdaBelief) else "adam"
+
+
+AnyOptimiser = Annotated[
+    Annotated[Adam, Tag("adam")] | Annotated[AdaBelief, Tag("adabelief")], Discriminator(_kind_of_optimiser)
+]
+"""The type of a config's field that takes either."""
+
 
 class Player:
     """Networks that are updated together by one optimiser."""
 
-    def __init__(self, name: str, networks: nn.Module, config: Adam) -> None:
+    def __init__(self, name: str, networks: nn.Module, config: Adam | AdaBelief) -> None:
         self.name = name
         self.networks = networks
         self.parameters = list(networks.parameters())
         self.config = config
-        self.optimiser = torch.optim.AdamW(
-            self.parameters, config.rate, (config.beta1, config.beta2), weight_decay=config.weight_decay
-        )
+        self.optimiser = config.build(self.parameters)
 
     def step(self, progress: float) -> None:
         """Take one optimiser step at the rate that the schedule gives for this share of the training."""
@@ -85,6 +146,9 @@ class Method(nn.Module, ABC):
 
     draws_masks: ClassVar[bool] = True
     """Whether it segments. A method that only judges whole images says False, and its `segment` raises InputFault."""
+
+    copies: int = 1
+    """How many times, each in another way, a method that re-draws images does so with each source case."""
 
     remarks: tuple[str, ...] = ()
     """What a user should be told about how the method took its options."""
@@ -117,6 +181,10 @@ class Method(nn.Module, ABC):
     def validate_segment(self, images: Images) -> Logits:
         """Class scores for prepared images of the labelled cohort: what validation on held-out patients uses."""
 
+    def segment_twice(self, images: Images) -> tuple[Logits, Logits] | None:
+        """What two heads say of the images that `segment` takes, the one that segments first; None with one head."""
+        return None
+
     def translate(self, images: Images) -> Translation | None:
         """Images to be segmented as the method re-draws them first, and where; None where it does not re-draw."""
         return None
@@ -128,6 +196,23 @@ class Method(nn.Module, ABC):
     def restyle(self, images: Images) -> Images | None:
         """Labelled images as the other domain would have taken them, or None where the method re-draws none."""
         return None
+
+    def learn_styles(self, target_volumes: Iterable[Images]) -> None:
+        """Look at the target's training images, one case after the other, before any image is restyled by `restyle_as`.
+
+        Does nothing where a method needs no such look. What is learnt here is not part of the state.
+        """
+
+    def restyle_as(self, images: Images, cases: Sequence[int], copies: Sequence[int]) -> Images | None:
+        """What `restyle` gives; a method that makes several copies of a case draws each in its own way.
+
+        `cases` has the number of each image's case and `copies` that of its copy, in 0..copies-1.
+        """
+        return self.restyle(images)
+
+    def samples(self, batch: Any) -> tuple[Images, ...]:
+        """Images that, side by side, show how a training goes that draws no masks; empty where it has none to show."""
+        return ()
 
     def judge(self, images: Images) -> OutcomeLogits | None:
         """The outcome's score of prepared images, or None where the method tells no outcome."""

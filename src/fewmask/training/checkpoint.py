@@ -14,6 +14,8 @@ from fewmask.errors import InputFault, RunFailed
 from fewmask.files import replaced
 from fewmask.methods.base import Method
 from fewmask.ranks import rank_count, sum_over_ranks
+from fewmask.training.candidates import CANDIDATE_RULE, Candidates, candidate_step
+from fewmask.training.rules import RuleScores
 
 FORMAT = "fewmask checkpoint 1"
 
@@ -54,6 +56,24 @@ class Checkpoints:
     def chosen(self) -> Path:
         """The checkpoint that segments."""
         return self.folder / CHOSEN
+
+    @property
+    def candidates(self) -> Candidates:
+        """The networks that were kept on the way."""
+        return Candidates(self.folder)
+
+    def named(self, which: str) -> Path:
+        """The checkpoint that is called "chosen", "latest", or by a candidate's name. Raises InputFault for others."""
+        if which in ("chosen", "latest"):
+            return self.chosen if which == "chosen" else self.latest
+        step = candidate_step(which)
+        if step is not None and self.candidates.path(step).exists():
+            return self.candidates.path(step)
+        kept = ", ".join(candidate.name for candidate in self.candidates.read())
+        raise InputFault(
+            f"{self.folder}: has no checkpoint {which!r}; there are chosen, latest"
+            + (f", {kept}" if kept else ", and no candidates (train with --set keep_candidates=true)")
+        )
 
     def save_latest(self, method: Method, position: Position, barrier: Callable[[], None]) -> None:
         """Write all that is needed to go on: networks, optimisers, replay buffers, the place in the training.
@@ -102,10 +122,18 @@ class Checkpoints:
 
     def save_chosen(self, method: Method, step: int, rule: str, score: float | None) -> None:
         """Write the networks that will segment, with the rule that chose them."""
+        self._save_networks(self.chosen, method, step, rule, score)
+
+    def save_candidate(self, method: Method, step: int, scores: RuleScores) -> None:
+        """Keep the networks of a step, and then what the rules say of them."""
+        self._save_networks(self.candidates.path(step), method, step, CANDIDATE_RULE, None)
+        self.candidates.note(step, scores)
+
+    def _save_networks(self, path: Path, method: Method, step: int, rule: str, score: float | None) -> None:
         aside = _replay_keys(method)
         networks = {key: value for key, value in method.state_dict().items() if key not in aside}
         content = {"format": FORMAT, "stage": self.stage, "step": step, "rule": rule, "score": score}
-        _save(self.chosen, {**content, "method": networks})
+        _save(path, {**content, "method": networks})
 
     def resume(self, method: Method) -> Position:
         """Put a method where `save_latest` left it. Without a checkpoint it starts at step 0.

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewmask.data.case import Case, Cohort
+from fewmask.data.declared import declared_labels, read_dataset_json
 from fewmask.data.duplicates import group_near_duplicates
 from fewmask.data.layouts import read_cohort
 from fewmask.data.split import Split, divide_cohort, require_disjoint, split_cohort
@@ -95,7 +96,28 @@ def shared_classes(cohorts: Mapping[str, Cohort]) -> tuple[str, ...]:
                 f"{other.root}: its classes ({', '.join(other.classes)}) are not those of {first.root} "
                 f"({', '.join(first.classes)}); give both dataset.json the same `labels`"
             )
+    if "target" in cohorts:
+        _require_declared(cohorts["target"], first)
     return first.classes
+
+
+def _require_declared(target: Cohort, labelled: Cohort) -> None:
+    """Refuse a target whose dataset.json names other classes, in words or in order; no mask is opened for it.
+
+    Its scores would be of other structures than the network has learnt. A target that declares none is taken.
+    """
+    described = target.root / "dataset.json"
+    content = read_dataset_json(target.root) if described.is_file() else {}
+    if not content.get("labels"):
+        return
+    declared = declared_labels(content, described).classes
+    if len(declared) > 1 and [name.casefold() for name in declared] != [
+        name.casefold() for name in labelled.classes
+    ]:
+        raise InputFault(
+            f"{described}: its labels ({', '.join(declared)}) are not those of {labelled.root} "
+            f"({', '.join(labelled.classes)}); give both the same `labels` in one order, or leave them out here"
+        )
 
 
 def divide(

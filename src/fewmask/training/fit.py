@@ -10,14 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from fewmask.data.augment import augment
 from fewmask.data.batch import Adaptation, Batch, Diagnosed, Labelled, Unlabelled
-from fewmask.data.store import SliceStore
 from fewmask.data.stream import Share, Slices, key_of, stream
 from fewmask.errors import Interrupted, RunFailed
 from fewmask.methods.base import Method
@@ -26,7 +24,7 @@ from fewmask.recipe import Recipe, Stage
 from fewmask.training.checkpoint import Checkpoints, Position
 from fewmask.training.journal import Journal
 from fewmask.training.play import play
-from fewmask.training.select import validation_auc, validation_dice
+from fewmask.training.rules import RuleScores, TargetSlices, Validation, scores_of
 
 PICTURES = 8
 """Sample pictures are taken this often in a stage."""
@@ -35,29 +33,11 @@ OUT_OF_MEMORY = "a step does not fit into memory; lower --set batch or --set siz
 
 
 @dataclass(frozen=True)
-class Validation:
-    """The held-out labelled slices of a cohort that a checkpoint may be chosen by; `outcomes` has one for each row."""
-
-    cohort: str
-    store: SliceStore
-    rows: np.ndarray
-    outcomes: tuple[float, ...] | None = None
-
-    @property
-    def measure(self) -> str:
-        """What the slices are scored by: the AUC where they have outcomes, else Dice."""
-        return "Dice" if self.outcomes is None else "AUC"
-
-    def score(self, method: Method, device: torch.device) -> float:
-        """The method's score on the slices, in [0, 1]."""
-        if self.outcomes is None:
-            return validation_dice(method, self.store, self.rows, device)
-        return validation_auc(method, self.store, self.rows, self.outcomes, device)
-
-
-@dataclass(frozen=True)
 class Job:
-    """One stage of one recipe, with what it reads and where it writes."""
+    """One stage of one recipe, with what it reads and where it writes.
+
+    `validation` and `target` are what the rules that may choose its checkpoint look at.
+    """
 
     recipe: Recipe
     stage: Stage
@@ -65,6 +45,7 @@ class Job:
     shares: tuple[Share, ...]
     validation: Validation | None
     checkpoints: Checkpoints
+    target: TargetSlices | None = None
 
 
 @dataclass
@@ -120,6 +101,8 @@ def fit(fabric: Fabric, method: Method, job: Job, journal: Journal | None, posit
         ranks=rank_count(),
     )
     keeper = _Keeper(fabric, method, job, journal, position)
+    if journal is not None:
+        job.checkpoints.candidates.forget_after(position.step)
     method.train()
     with listening() as stop:
         for step, drawn in zip(steps, slices, strict=True):
@@ -167,10 +150,10 @@ class _Keeper:
         stage = self.job.stage
         last = step == stage.steps
         self.position = Position(step, self.position.best_score, self.position.best_step)
-        if self.job.validation is not None and (last or step % stage.validate_every == 0):
-            self._validate(step, self.job.validation)
-        if last and self.job.validation is None and self.journal is not None:
-            self.job.checkpoints.save_chosen(self.method, step, "the last step", None)
+        if self._asks_rules and (last or step % stage.validate_every == 0):
+            self._ask_rules(step)
+        if last and stage.choose == "last" and self.journal is not None:
+            self.job.checkpoints.save_chosen(self.method, step, rule_in_words(self.job), None)
         if last or step % max(1, stage.steps // PICTURES) == 0:
             self._picture(step, batch)
         stopping, due = self._agreed(stop)
@@ -194,20 +177,37 @@ class _Keeper:
         self.fabric.barrier()
         self.saved_at = time.monotonic()
 
-    def _validate(self, step: int, validation: Validation) -> None:
+    @property
+    def _asks_rules(self) -> bool:
+        return self.job.stage.keep_candidates or self.job.stage.choose != "last"
+
+    def _ask_rules(self, step: int) -> None:
+        job = self.job
         if self.journal is not None:
-            score = validation.score(self.method, self.fabric.device)
-            self.journal.write(step, {f"validation_{validation.measure.lower()}": score})
-            if self.position.best_score is None or score > self.position.best_score:
-                self.position = Position(step, score, step)
-                patients = f"the held-out patients of the labelled cohort {validation.cohort}"
-                rule = f"the best {validation.measure} on {patients}"
-                self.job.checkpoints.save_chosen(self.method, step, rule, score)
+            scores = scores_of(self.method, job.stage, job.validation, job.target, self.fabric.device)
+            if told := _told(scores, job.validation):
+                self.journal.write(step, told)
+            if job.stage.keep_candidates:
+                job.checkpoints.save_candidate(self.method, step, scores)
+            self._choose(step, scores)
         self.fabric.barrier()
+
+    def _choose(self, step: int, scores: RuleScores) -> None:
+        """Keep the networks if the stage's rule finds them better than all before; of equals the first stays."""
+        if self.job.stage.choose == "last":
+            return
+        score = scores.of(self.job.stage.choose)
+        assert score is not None  # `require_rule` and `validation_of` have refused a rule that cannot tell
+        if self.position.best_score is None or score > self.position.best_score:
+            self.position = Position(step, score, step)
+            self.job.checkpoints.save_chosen(self.method, step, rule_in_words(self.job), score)
 
     @torch.no_grad()
     def _picture(self, step: int, batch: Batch) -> None:
-        if self.journal is None or not self.method.draws_masks:
+        if self.journal is None:
+            return
+        if not self.method.draws_masks:
+            self._samples(self.journal, step, batch)
             return
         images = (batch.target if isinstance(batch, Adaptation) else batch).images[:4]
         self.method.eval()
@@ -217,3 +217,32 @@ class _Keeper:
         columns.append(classes / max(1, len(self.method.task.classes) - 1) * 2.0 - 1.0)
         self.journal.picture(step, "target" if translated is not None else "batch", columns)
         self.method.train()
+
+    def _samples(self, journal: Journal, step: int, batch: Batch) -> None:
+        """What a method that draws no masks has to show."""
+        self.method.eval()
+        columns = [images[:4] for images in self.method.samples(batch)]
+        self.method.train()
+        if columns:
+            journal.picture(step, "restyled", columns)
+
+
+def _told(scores: RuleScores, validation: Validation | None) -> dict[str, float]:
+    """The scores under the names that they have in the log."""
+    told = {"information": scores.information, "agreement": scores.agreement}
+    if validation is not None:
+        told[f"validation_{validation.measure.lower()}"] = scores.validation
+    return {name: score for name, score in told.items() if score is not None}
+
+
+def rule_in_words(job: Job) -> str:
+    """How a stage's checkpoint is chosen, for its page."""
+    if job.stage.choose == "validation" and job.validation is not None:
+        patients = f"the held-out patients of the labelled cohort {job.validation.cohort}"
+        return f"the best {job.validation.measure} on {patients}"
+    if job.target is None or job.stage.choose == "last":
+        return "the last step"
+    images = f"the bare training images of {job.target.cohort}"
+    if job.stage.choose == "information":
+        return f"the most information (entropy of the mean prediction less mean entropy) on {images}"
+    return f"the best agreement (Dice) of both heads on {images}"

@@ -57,10 +57,16 @@ def forecast(fabric: Fabric, build: Callable[[], Method], job: Job) -> Forecast:
             "lower --set batch or --set size, or use --small"
         )
     full = [_timed_step(fabric, method, job, step) for step in (1, 2, 3)]
-    checkpoint = 8 * sum(p.numel() * p.element_size() for p in method.parameters())
+    networks = sum(p.numel() * p.element_size() for p in method.parameters())
+    checkpoint = 8 * networks + networks * _candidates(job)
     require_free(job.checkpoints.folder, checkpoint, "checkpoints", "or choose another --out")
     minutes = min(step.seconds for step in full[1:]) * job.stage.steps / 60
     return Forecast(job.stage.name, job.stage.steps, minutes, full[-1].memory_gib, checkpoint / GIB)
+
+
+def _candidates(job: Job) -> int:
+    """How many candidates the stage will keep."""
+    return -(-job.stage.steps // job.stage.validate_every) if job.stage.keep_candidates else 0
 
 
 @dataclass(frozen=True)

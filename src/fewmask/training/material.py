@@ -8,6 +8,7 @@ from typing import Any
 from fewmask.config import from_mapping, to_mapping
 from fewmask.console import Progress, silent
 from fewmask.data.case import Case, Cohort
+from fewmask.data.cut import cut_remark
 from fewmask.data.preparation import Grid, Preparation, decide, shared_grid
 from fewmask.data.split import (
     Split,
@@ -66,7 +67,7 @@ def assemble(
         )
     splits = divide(recipe, cohorts, learnt) if not run.splits.exists() else _kept_splits(run, cohorts)
     cases = {role: training_cases(cohort, splits[role]) for role, cohort in cohorts.items()}
-    preparations = kept_preparations(run) or _decided(recipe, cohorts, channels, cases, progress, cache)
+    preparations = kept_preparations(run) or _decided(recipe, cohorts, channels, cases, progress, cache, tell)
     if not run.material.exists():
         require_apart(recipe, cohorts, splits)
     if learnt is not None:
@@ -82,10 +83,11 @@ def assemble(
     write_splits(run.splits, list(splits.values()))
     write_splits_final(run.folder / "splits_final.json", labelled)
     write_json(run.preparations, to_mapping(preparations))
-    prepared_channels = next(iter(preparations.values())).channels
+    first = next(iter(preparations.values()))
     entries = {role: {"store": str(store.folder), "key": store.folder.name} for role, store in stores.items()}
-    write_json(run.material, {"classes": classes, "channels": prepared_channels, "roles": entries})
-    task = Task(prepared_channels, classes, recipe.size, learnt.prevalence(splits) if learnt else None)
+    write_json(run.material, {"classes": classes, "channels": first.inputs, "roles": entries})
+    prevalence = learnt.prevalence(splits) if learnt else None
+    task = Task(first.inputs, classes, recipe.size, prevalence, first.neighbours)
     return Material(task, splits, preparations, stores, learnt)
 
 
@@ -102,7 +104,8 @@ def _store(
     key = content_key(cohort, cases, preparation, labelled)
     _require_unchanged(run, role, key, cohort)
     with progress(f"preparing {role}", len(cases)) as stored:
-        return open_store(cache / key, cohort, cases, preparation, labelled=labelled, stored=stored)
+        store = open_store(cache / key, cohort, cases, preparation, labelled=labelled, stored=stored)
+    return replace(store, neighbours=preparation.neighbours)
 
 
 def load_material(recipe: Recipe, run: Run) -> Material:
@@ -112,11 +115,16 @@ def load_material(recipe: Recipe, run: Run) -> Material:
     splits = dict(zip(roles, read_splits(run.splits), strict=True))
     learnt = kept_outcomes(run)
     prevalence = learnt.prevalence(splits) if learnt else None
+    preparations = kept_preparations(run) or {}
+    neighbours = next((preparation.neighbours for preparation in preparations.values()), 1)
     return Material(
-        Task(content["channels"], tuple(content["classes"]), recipe.size, prevalence),
+        Task(content["channels"], tuple(content["classes"]), recipe.size, prevalence, neighbours),
         splits,
-        kept_preparations(run) or {},
-        {role: load_store(Path(entry["store"])) for role, entry in roles.items()},
+        preparations,
+        {
+            role: replace(load_store(Path(entry["store"])), neighbours=neighbours)
+            for role, entry in roles.items()
+        },
         learnt,
     )
 
@@ -128,18 +136,25 @@ def _decided(
     cases: Mapping[str, tuple[Case, ...]],
     progress: Progress,
     cache: Path,
+    tell: Callable[[str], None],
 ) -> dict[str, Preparation]:
+    clip = recipe.scaling.clip_top_percent if recipe.scaling.rule == "z_score" else None
     looks: dict[str, tuple[Look, ...]] = {}
     for role, cohort in cohorts.items():
         with progress(f"looking at {role}", len(cases[role])) as seen:
-            looks[role] = survey(cohort, cases[role], seen)
-    grid = shared_grid(list(looks.values()), recipe.size)
+            looks[role] = survey(cohort, cases[role], seen, clip)
+    grid = shared_grid(list(looks.values()), recipe.size, recipe.slice_axis, recipe.neighbours)
     if recipe.start_from is not None:
         grid = _grid_of(Run(recipe.start_from), recipe)
     decided = {
-        role: replace(decide(role, group, cohorts[role].channels, grid), channel=chosen[role])
+        role: replace(decide(role, group, cohorts[role].channels, grid, recipe.scaling), channel=chosen[role])
         for role, group in looks.items()
     }
+    if grid.axis_is_chosen and grid.slice_axis is not None:
+        for role, group in looks.items():
+            remark = cut_remark(group, grid.slice_axis)
+            if remark is not None:
+                tell(f"{role}: {remark}")
     needed = sum(stored_bytes(looks[role], decided[role]) for role in looks)
     require_free(cache, needed, "prepared slices", "choose another --cache, or lower --set size")
     return decided
@@ -153,12 +168,21 @@ def _grid_of(earlier: Run, recipe: Recipe) -> Grid:
             f"{earlier.folder}: the run to start from was stopped before it trained; finish it first"
         )
     first = next(iter(before.values()))
-    if first.size != recipe.size:
-        raise InputFault(
-            f"{earlier.folder}: was trained at size={first.size}, this run has size={recipe.size}; "
-            f"give --set size={first.size}"
-        )
-    return Grid(first.channels, first.size, first.pixel_mm, first.slice_axis)
+    old = earlier.recipe()
+    asked = {
+        "size": (first.size, recipe.size),
+        "neighbours": (first.neighbours, recipe.neighbours),
+        "slice_axis": (old.slice_axis, recipe.slice_axis),
+        "scaling.rule": (old.scaling.rule, recipe.scaling.rule),
+    }
+    for key, (was, now) in asked.items():
+        if was != now:
+            raise InputFault(
+                f"{earlier.folder}: was trained at {key}={was}, this run has {key}={now}; give --set {key}={was}"
+            )
+    return Grid(
+        first.channels, first.size, first.pixel_mm, first.slice_axis, first.axis_is_chosen, first.neighbours
+    )
 
 
 def kept_preparations(run: Run) -> dict[str, Preparation] | None:

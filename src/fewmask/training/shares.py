@@ -5,8 +5,8 @@ import numpy as np
 from fewmask.data.stream import Share
 from fewmask.errors import InputFault
 from fewmask.recipe import Stage
-from fewmask.training.fit import Validation
 from fewmask.training.material import Material
+from fewmask.training.rules import TargetSlices, Validation
 
 
 def shares_of(stage: Stage, number: int, material: Material, ranks: int) -> tuple[Share, ...]:
@@ -58,19 +58,56 @@ def _parts(stage: Stage, material: Material) -> dict[str, int]:
 
 
 def validation_of(stage: Stage, material: Material) -> Validation | None:
-    """The held-out slices that choose this stage's checkpoint, or None where the last one is taken."""
-    if stage.choose == "last":
+    """The held-out slices that score this stage's checkpoints, or None where they are not asked.
+
+    They are asked where they choose, and where candidates are kept, if there are any. A stage that adapts is
+    validated on its source, re-drawn in the target's look where the method does so. Raises InputFault where they
+    shall choose and cannot.
+    """
+    if stage.choose != "validation" and not stage.keep_candidates:
         return None
-    role = "masks" if "masks" in material.stores else "source"
+    adapts = stage.method.reads == "adaptation"
+    role = "masks" if "masks" in material.stores and not adapts else "source"
     rows = material.stores[role].rows_of(material.splits[role].validation)
-    if len(rows) == 0:
-        raise InputFault(
-            f"{material.splits[role].cohort}: nobody is held out for validation; raise --set split.validation"
-        )
     outcomes = _outcomes_at(rows, stage, role, material)
+    fault = _fault_of_validation(stage, material.splits[role].cohort, rows, outcomes)
+    if fault is None:
+        return Validation(
+            material.splits[role].cohort, material.stores[role], rows, outcomes, as_target=adapts
+        )
+    if stage.choose == "validation":
+        raise InputFault(fault)
+    return None
+
+
+def _fault_of_validation(
+    stage: Stage, cohort: str, rows: np.ndarray, outcomes: tuple[float, ...] | None
+) -> str | None:
+    """Why the held-out slices cannot choose, with the remedy."""
+    if len(rows) == 0:
+        return f"{cohort}: nobody is held out for validation; raise --set split.validation"
     if outcomes is not None and len(set(outcomes)) < 2:
-        raise InputFault(
-            f"{material.splits[role].cohort}: all patients held out for validation have one outcome, so no AUC can "
+        return (
+            f"{cohort}: all patients held out for validation have one outcome, so no AUC can "
             f"choose; raise --set split.validation, or take the last step with --set {stage.name}.choose=last"
         )
-    return Validation(material.splits[role].cohort, material.stores[role], rows, outcomes)
+    return None
+
+
+def target_slices_of(stage: Stage, material: Material) -> TargetSlices | None:
+    """The target's bare training slices that score this stage's checkpoints, or None where they are not asked.
+
+    Raises InputFault where they shall choose and the run has no target.
+    """
+    chooses = stage.choose in ("information", "agreement")
+    if not chooses and not stage.keep_candidates:
+        return None
+    if "target" not in material.stores:
+        if chooses:
+            raise InputFault(
+                f"stage {stage.name}: choose={stage.choose} looks at images of the target and the run has none; "
+                f"give --target, or --set {stage.name}.choose=validation"
+            )
+        return None
+    store, split = material.stores["target"], material.splits["target"]
+    return TargetSlices(split.cohort, store, store.rows_of(split.train))

@@ -24,13 +24,15 @@ from fewmask.ranks import rank_count
 from fewmask.recipe import Recipe, Stage
 from fewmask.shapes import Task
 from fewmask.training.checkpoint import Checkpoints, Position, load_networks
+from fewmask.training.cohorts import read_cohorts
 from fewmask.training.fit import Job, fit, unwinding
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
 from fewmask.training.material import Material, assemble, load_material
 from fewmask.training.restyle import restyled
+from fewmask.training.rules import require_rule
 from fewmask.training.run import Run, environment
-from fewmask.training.shares import shares_of, validation_of
+from fewmask.training.shares import shares_of, target_slices_of, validation_of
 from fewmask.training.usual_classes import keep_usual_classes
 
 
@@ -151,8 +153,10 @@ def _require_whole(recipe: Recipe, material: Material) -> None:
     for number, stage in enumerate(recipe.stages):
         shares_of(stage, number, material, rank_count())
         validation_of(stage, material)
+        target_slices_of(stage, material)
         with torch.device("meta"):  # Networks without weights: quick, whatever their size.
             method = build_method(recipe, stage, material.task, None)
+        require_rule(stage, method)
         restyles = {other.restyled_by for other in recipe.stages}
         if stage.name in restyles and type(method).restyle is Method.restyle:
             raise InputFault(
@@ -178,10 +182,11 @@ def _stage(
     progress: Progress,
 ) -> None:
     checkpoints = Checkpoints(run.stage_folder(recipe, stage.name), stage.name, fabric.global_rank)
+    task = material.task
 
     def build() -> Method:
         torch.manual_seed(key_of(recipe.seed, number))
-        return build_method(recipe, stage, material.task, run).to(fabric.device)
+        return build_method(recipe, stage, task, run).to(fabric.device)
 
     method = build()
     # One process decides: another might look while the first is writing already.
@@ -193,12 +198,17 @@ def _stage(
         return
     if stage.restyled_by is not None:
         earlier = recipe.stage(stage.restyled_by)
-        folder = run.folder / "stages" / stage.name / "restyled"
+        folder = run.folder / "stages" / stage.name
+
+        def translators() -> Method:
+            return trained_method(recipe, earlier, task, run)
+
         material = restyled(
-            material, folder, lambda: trained_method(recipe, earlier, material.task, run), fabric, progress
+            material, folder, translators, lambda: read_cohorts(recipe)[0], fabric, progress
         )
     shares = shares_of(stage, number, material, rank_count())
-    job = Job(recipe, stage, number, shares, validation_of(stage, material), checkpoints)
+    target = target_slices_of(stage, material)
+    job = Job(recipe, stage, number, shares, validation_of(stage, material), checkpoints, target)
     if fabric.is_global_zero:
         for remark in method.remarks:
             tell(f"{stage.name}: {remark}")

@@ -1,0 +1,230 @@
+"""What not looking costs: the checkpoint that each rule would take, beside the one that the target's masks would.
+
+ORACLE: this opens the target's test masks and scores every candidate on them. It is made to judge the rules when the
+training is over; nothing here is given back to a run.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from fewmask.console import Progress, silent
+from fewmask.errors import InputFault
+from fewmask.evaluation.compare import ORACLE
+from fewmask.evaluation.evaluate import evaluate
+from fewmask.evaluation.segment import segment
+from fewmask.files import replaced, write_text
+from fewmask.training.candidates import Candidate
+from fewmask.training.checkpoint import Checkpoints
+from fewmask.training.rules import RULES
+from fewmask.training.run import Run
+
+TABLE, PAGE, SCORED = "choices.csv", "choices.md", "candidates.csv"
+
+LAST = "last"
+
+FEWEST = 3
+"""A rank correlation of fewer candidates says nothing."""
+
+WORDS = {
+    LAST: "the last step",
+    "validation": "Dice on held-out source patients",
+    "information": "information on bare target images",
+    "agreement": "agreement of two heads on bare target images",
+    ORACLE: "best Dice on the target's test masks",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one rule takes: its step, and the mean foreground Dice of that step on the target's test cases, in [0, 1].
+
+    `score` is what the rule looked at: the step itself for "last", the Dice for the oracle. `regret` is the oracle's
+    Dice less this one. `correlation` is Spearman's between the rule's score and the true Dice over all candidates,
+    in [-1, 1]; None for the oracle, for fewer than three candidates, and where one of both never changes.
+    """
+
+    rule: str
+    step: int
+    score: float
+    dice: float
+    regret: float
+    correlation: float | None
+
+
+@dataclass(frozen=True)
+class ScoredCandidate:
+    """A candidate and its mean foreground Dice on the target's test cases: over classes, then over cases."""
+
+    candidate: Candidate
+    dice: float
+
+
+def compare_choices(
+    run: Path,
+    truth: Path,
+    out: Path,
+    *,
+    channel: str | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> tuple[Choice, ...]:
+    """Segment and score every candidate of a run's last stage on the test masks of the dataset folder `truth`.
+
+    Writes into `out`: `choices.csv` and `choices.md` (a row a rule, ORACLE last), `candidates.csv` (a row a
+    candidate), and each candidate's masks and scores in a folder of its own. A rule that has no scores has no row.
+    Raises InputFault for a run that is not finished or kept no candidates, and for masks that `evaluate` refuses.
+    """
+    candidates = _candidates(run)
+    scored: list[ScoredCandidate] = []
+    with progress("scoring candidates", len(candidates)) as done:
+        for candidate in candidates:
+            scored.append(_scored(run, candidate, truth, out / candidate.name, channel, device))
+            done()
+    choices = choices_of(scored)
+    _write_csv(out / TABLE, [field.name for field in fields(Choice)], [astuple(choice) for choice in choices])
+    rows = [_candidate_cells(each, repr) for each in scored]
+    _write_csv(out / SCORED, ["step", *RULES, f"{ORACLE} dice"], rows)
+    write_text(out / PAGE, _page(choices, scored))
+    return choices
+
+
+def _candidates(run: Path) -> tuple[Candidate, ...]:
+    folder = Run(run)
+    recipe = folder.recipe()
+    if not folder.finished():
+        raise InputFault(
+            f"{run}: has not finished, its last candidates are to come; run the same `train` again"
+        )
+    stage = recipe.stages[-1]
+    candidates = Checkpoints(folder.stage_folder(recipe, stage.name), stage.name).candidates.read()
+    if not candidates:
+        raise InputFault(
+            f"{run}: kept no candidates to compare; train with --set {stage.name}.keep_candidates=true"
+        )
+    return candidates
+
+
+def _scored(
+    run: Path, candidate: Candidate, truth: Path, out: Path, channel: str | None, device: str
+) -> ScoredCandidate:
+    masks = out / "predictions"
+    segment(run, truth, masks, which=candidate.name, channel=channel, device=device)
+    dice = evaluate(masks, truth, out).overall.metrics.dice.mean
+    if dice is None:
+        raise InputFault(f"{truth}: no test case has a structure, nor has one been drawn; choose other masks")
+    return ScoredCandidate(candidate, dice)
+
+
+def choices_of(scored: Sequence[ScoredCandidate]) -> tuple[Choice, ...]:
+    """What each rule takes of the scored candidates, the oracle last; of equals the earliest, as a run does."""
+    truth = [each.dice for each in scored]
+    found = [_choice(LAST, [float(each.candidate.step) for each in scored], scored)]
+    for rule in RULES:
+        scores = [getattr(each.candidate.scores, rule) for each in scored]
+        if None not in scores:
+            found.append(_choice(rule, scores, scored))
+    return (*found, _choice(ORACLE, truth, scored))
+
+
+def _choice(rule: str, scores: Sequence[float], scored: Sequence[ScoredCandidate]) -> Choice:
+    place = int(np.argmax(scores))
+    truth = [each.dice for each in scored]
+    return Choice(
+        rule=rule,
+        step=scored[place].candidate.step,
+        score=scores[place],
+        dice=truth[place],
+        regret=max(truth) - truth[place],
+        correlation=None if rule == ORACLE else rank_correlation(scores, truth),
+    )
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Spearman's rank correlation, in [-1, 1]; None for fewer than three pairs, and where one side never changes.
+
+    >>> rank_correlation([1.0, 2.0, 4.0], [0.3, 0.5, 0.4])
+    0.5
+    """
+    if len(one) < FEWEST or len(set(one)) == 1 or len(set(other)) == 1:
+        return None
+    return round(float(np.asarray(spearmanr(one, other))[0]), 12)
+
+
+def read_choices(out: Path) -> tuple[Choice, ...]:
+    """What `compare_choices` wrote into a folder. Raises InputFault where it is missing or damaged."""
+    path = out / TABLE
+    if not path.exists():
+        raise InputFault(f"{path}: no such file; compare the run's choices first")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return tuple(_read(line) for line in csv.DictReader(file))
+    except (KeyError, TypeError, ValueError):
+        raise InputFault(f"{path}: is damaged; compare the run's choices again") from None
+
+
+def _read(line: dict[str, str]) -> Choice:
+    return Choice(
+        rule=line["rule"],
+        step=int(line["step"]),
+        score=float(line["score"]),
+        dice=float(line["dice"]),
+        regret=float(line["regret"]),
+        correlation=float(line["correlation"]) if line["correlation"] else None,
+    )
+
+
+def _write_csv(path: Path, heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(heading)
+        writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+
+
+def _candidate_cells(each: ScoredCandidate, text: Callable[[float], str]) -> list[str]:
+    values = [*(getattr(each.candidate.scores, rule) for rule in RULES), each.dice]
+    return [str(each.candidate.step), *("" if value is None else text(value) for value in values)]
+
+
+def _page(choices: Sequence[Choice], scored: Sequence[ScoredCandidate]) -> str:
+    """The choices, and the candidates behind them, as Markdown."""
+    known = {choice.rule for choice in choices}
+    silent_rules = [rule for rule in RULES if rule not in known]
+    lines = [
+        f"**{ORACLE}**: this page was made with the target's test masks. It judges the rules that choose a "
+        "checkpoint; no number on it may choose one.",
+        "",
+        "| rule | looks at | step | mean Dice | regret | rank correlation |",
+        "|---|---|---|---|---|---|",
+        *(_line(choice) for choice in choices),
+        "",
+        "Mean Dice: over the foreground classes of a test case, then over the test cases. Regret: the oracle's Dice "
+        f"less the rule's. Rank correlation: Spearman's, of the rule's score with the true Dice over {len(scored)} "
+        "candidates; - where it is not defined.",
+    ]
+    if silent_rules:
+        lines.append(f"Not possible in this run: {', '.join(silent_rules)}.")
+    lines += [
+        "",
+        f"| step | {' | '.join(RULES)} | {ORACLE} Dice |",
+        f"|{'---|' * (len(RULES) + 2)}",
+        *(f"| {' | '.join(_candidate_cells(each, lambda value: f'{value:.4f}'))} |" for each in scored),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(choice: Choice) -> str:
+    correlation = "-" if choice.correlation is None else f"{choice.correlation:.2f}"
+    cells = (
+        choice.rule,
+        WORDS[choice.rule],
+        str(choice.step),
+        f"{choice.dice:.4f}",
+        f"{choice.regret:.4f}",
+        correlation,
+    )
+    return f"| {' | '.join(cells)} |"
