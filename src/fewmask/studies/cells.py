@@ -102,6 +102,15 @@ def cells_of(order: Order) -> tuple[Cell, ...]:
     )
 
 
+def cells_on_disk(order: Order) -> tuple[Cell, ...]:
+    """The cells of an order, and of all rows and seeds that were begun in its folder before."""
+    begun = list(order.out.glob("cells/*/fold-*/seed-*"))
+    seeds = [int(folder.name.removeprefix("seed-")) + 1 for folder in begun]
+    rows = {folder.parents[1].name for folder in begun} & {row.name for row in order.study.rows}
+    wanted = None if order.rows is None else tuple(sorted({*order.rows, *rows}))
+    return cells_of(replace(order, rows=wanted, seeds=max(order.seeds, *seeds, 1)))
+
+
 def _chosen(order: Order) -> tuple[Row, ...]:
     """The wanted rows and those that they start from."""
     if order.rows is None:
@@ -183,6 +192,9 @@ def _recipe(
     recipe = override(recipe, (*changes, *asked), KINDS)
     if order.precision is not None:
         recipe = override(recipe, (f"precision={order.precision}",), KINDS)
+    if row.candidates:
+        last = replace(recipe.stages[-1], keep_candidates=True)
+        recipe = replace(recipe, stages=(*recipe.stages[:-1], last))
     cohorts = {
         "source": Cohorts(masks=order.source),
         "target": Cohorts(masks=target),

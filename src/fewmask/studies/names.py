@@ -1,6 +1,10 @@
 """Every study that `fewmask study` knows by name."""
 
+from fewmask.studies.abdomen import ABDOMEN, ABDOMEN_REVERSE
+from fewmask.studies.cardiac import CARDIAC, CARDIAC_REVERSE
 from fewmask.studies.placenta import PLACENTA
 from fewmask.studies.table import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (PLACENTA,)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (PLACENTA, CARDIAC, CARDIAC_REVERSE, ABDOMEN, ABDOMEN_REVERSE)
+}

@@ -118,6 +118,7 @@ PLACENTA = Study(
     ceiling="ceiling",
     subject="msl",
     phantom="placenta",
+    phantom_cases=150,
     attended=("ruler", "background"),
     diagnosis=PublishedDiagnosis(
         outcomes=(("fir>=2", 0.78, 0.96), ("mir>=2", 0.76, 0.83)), kept=("disc", "cord"), masks_of="msl"

@@ -22,25 +22,26 @@ RATIOS = ("pixel_accuracy", "mean_class_accuracy", "mean_iou")
 
 @dataclass(frozen=True)
 class Figure:
-    """A number in [0, 1]: its mean over the seeds, the seeds' spread, and its interval over patients.
+    """A number: its mean over the seeds, the seeds' spread, and its interval over patients.
 
     `std` is None for one seed. The interval is that of the mean over the seeds that were run: it says how far
-    other patients would move it, not how far other seeds would. `draws` are the values behind it.
+    other patients would move it, not how far other seeds would. `draws`, a row a seed, are the values behind it.
     """
 
     mean: float
     std: float | None
     interval: Interval | None
+    seeds: tuple[int, ...]
     by_seed: tuple[float, ...]
     draws: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """One row over all of its folds and seeds. `confusion` is the sum over folds and seeds."""
+    """One row over all of its folds and finished seeds. `confusion` is the sum over folds and seeds."""
 
     row: Row
-    seeds: int
+    seeds: tuple[int, ...]
     cases: int
     patients: int
     ratios: tuple[Figure, Figure, Figure]
@@ -65,18 +66,21 @@ class CellScores:
 
 
 def row_results(study: Study, cells: Sequence[Cell]) -> tuple[RowResult, ...]:
-    """The results of every row all of whose cells are scored, in the table's order."""
-    results: list[RowResult] = []
-    for row in study.rows:
-        own = [cell for cell in cells if cell.row == row.name]
-        if own and all(cell.done() for cell in own):
-            results.append(_row_result(row, own))
-    return tuple(results)
+    """The results of every row of which a seed is finished, in the table's order."""
+    by_row = ((row, finished_cells(row, cells)) for row in study.rows)
+    return tuple(_row_result(row, own) for row, own in by_row if own)
+
+
+def finished_cells(row: Row, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """A row's cells of those seeds all of whose folds are scored."""
+    own = [cell for cell in cells if cell.row == row.name]
+    unfinished = {cell.seed for cell in own if not cell.done()}
+    return tuple(cell for cell in own if cell.seed not in unfinished)
 
 
 def _row_result(row: Row, cells: Sequence[Cell]) -> RowResult:
     classes = tuple(read_json(cells[0].run / "material.json")["classes"])
-    seeds = sorted({cell.seed for cell in cells})
+    seeds = tuple(sorted({cell.seed for cell in cells}))
     pooled = [
         _together([cell_scores(cell.folder, classes) for cell in cells if cell.seed == seed])
         for seed in seeds
@@ -85,11 +89,15 @@ def _row_result(row: Row, cells: Sequence[Cell]) -> RowResult:
     drawn = [drawn_ratios(total) if len(total) > 1 else None for total in totals]
     return RowResult(
         row=row,
-        seeds=len(seeds),
+        seeds=seeds,
         cases=len(pooled[0].cases),
         patients=len(totals[0]),
-        ratios=(_ratio(0, totals, drawn), _ratio(1, totals, drawn), _ratio(2, totals, drawn)),
-        dice=_dice(pooled),
+        ratios=(
+            _ratio(0, seeds, totals, drawn),
+            _ratio(1, seeds, totals, drawn),
+            _ratio(2, seeds, totals, drawn),
+        ),
+        dice=_dice(seeds, pooled),
         classes=classes,
         confusion=np.sum([total.sum(axis=0) for total in totals], axis=0),
     )
@@ -112,16 +120,24 @@ def _together(parts: Sequence[CellScores]) -> CellScores:
 
 def _ratio(
     which: int,
+    seeds: tuple[int, ...],
     totals: Sequence[NDArray[np.int64]],
     drawn: Sequence[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None],
 ) -> Figure:
     by_seed = tuple(_ratios_of(total.sum(axis=0))[which] for total in totals)
     present = [ratios[which] for ratios in drawn if ratios is not None]
-    if len(present) < len(totals):
-        return Figure(float(np.mean(by_seed)), _spread(by_seed), None, by_seed)
-    # The same patients are drawn for every seed, so a draw's mean is over the seeds of one set of patients.
-    draws = np.mean(present, axis=0)
-    return Figure(float(np.mean(by_seed)), _spread(by_seed), percentile_interval(draws), by_seed, draws)
+    return figure_of(seeds, by_seed, np.stack(present) if len(present) == len(totals) else None)
+
+
+def figure_of(
+    seeds: tuple[int, ...], by_seed: tuple[float, ...], draws: NDArray[np.float64] | None
+) -> Figure:
+    """A figure from its value for each seed, and from its draws (seeds, draws) where there are patients to draw.
+
+    The same patients are drawn for every seed, so a draw's mean is over the seeds of one set of patients.
+    """
+    interval = None if draws is None else _interval(draws.mean(axis=0))
+    return Figure(float(np.mean(by_seed)), _spread(by_seed), interval, seeds, by_seed, draws)
 
 
 def _ratios_of(confusion: NDArray[np.int64]) -> tuple[float, float, float]:
@@ -130,13 +146,18 @@ def _ratios_of(confusion: NDArray[np.int64]) -> tuple[float, float, float]:
     return accuracy, by_class, iou
 
 
-def _dice(pooled: Sequence[CellScores]) -> Figure:
+def _interval(drawn: NDArray[np.float64]) -> Interval:
+    """The interval over draws of patients; a draw in which nobody has what is measured says nothing."""
+    return percentile_interval(drawn[np.isfinite(drawn)])
+
+
+def _dice(seeds: tuple[int, ...], pooled: Sequence[CellScores]) -> Figure:
     by_seed = tuple(float(np.nanmean(scores.dice)) for scores in pooled)
     mean_by_case = np.mean([scores.dice for scores in pooled], axis=0)
     scored = np.isfinite(mean_by_case)
     patients = [patient for patient, is_scored in zip(pooled[0].patients, scored, strict=True) if is_scored]
     interval = bootstrap_interval(mean_by_case[scored].tolist(), patients)
-    return Figure(float(np.mean(by_seed)), _spread(by_seed), interval, by_seed)
+    return Figure(float(np.mean(by_seed)), _spread(by_seed), interval, seeds, by_seed)
 
 
 def _spread(by_seed: Sequence[float]) -> float | None:
@@ -172,9 +193,24 @@ def cell_scores(folder: Path, classes: Sequence[str]) -> CellScores:
     )
 
 
-def difference(one: Figure, other: Figure) -> tuple[float, Interval | None]:
-    """`one` less `other`, both on the same patients, and the interval of the difference over patients."""
-    mean = one.mean - other.mean
-    if one.draws is None or other.draws is None:
-        return mean, None
-    return mean, percentile_interval(one.draws - other.draws)
+@dataclass(frozen=True)
+class Difference:
+    """One figure less another over the seeds that both have, on the same patients, and how many seeds agree."""
+
+    mean: float
+    interval: Interval | None
+    seeds: int
+    larger: int
+
+
+def difference(one: Figure, other: Figure) -> Difference | None:
+    """`one` less `other`; None where they share no seed."""
+    shared = [seed for seed in one.seeds if seed in other.seeds]
+    if not shared:
+        return None
+    first, second = ([figure.seeds.index(seed) for seed in shared] for figure in (one, other))
+    changes = np.array(one.by_seed)[first] - np.array(other.by_seed)[second]
+    interval = None
+    if one.draws is not None and other.draws is not None:
+        interval = _interval((one.draws[first] - other.draws[second]).mean(axis=0))
+    return Difference(float(changes.mean()), interval, len(shared), int((changes > 0).sum()))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from fewmask.errors import InputFault, RunFailed
-from fewmask.studies.cells import Cell, Order, cells_of, run_cell
+from fewmask.studies.cells import Cell, Order, cells_of, cells_on_disk, run_cell
 from fewmask.studies.workers import Ended, working
 
 Tell = Callable[[str], None]
@@ -21,7 +21,7 @@ def run_study(order: Order, jobs: int, tell: Tell) -> tuple[Cell, ...]:
     cells = cells_of(order)
     left = [cell for cell in cells if not cell.done()]
     tell(f"{order.study.name}: {len(cells)} cells, {len(cells) - len(left)} of them done")
-    for cell in cells:
+    for cell in cells_on_disk(order):
         if cell.done():
             run_cell(cell)  # It takes no time, but refuses a cell that another recipe has made.
     failed = _run(left, jobs, tell)

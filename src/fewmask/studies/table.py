@@ -17,6 +17,27 @@ class Published:
 
 
 @dataclass(frozen=True)
+class PublishedStructures:
+    """What a paper prints for a row, a structure each in the study's order: Dice in %, surface distance in voxels.
+
+    None where the paper prints nothing, or that it could not be measured.
+    """
+
+    dice: tuple[float | None, ...]
+    distance: tuple[float | None, ...]
+    mean_dice: float | None = None
+    mean_distance: float | None = None
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of a paper's table whose method is not built here: it stands in the paper's columns alone."""
+
+    title: str
+    paper: PublishedStructures
+
+
+@dataclass(frozen=True)
 class PublishedDiagnosis:
     """Outcomes that a paper predicts from whole images and from the `kept` classes alone, as `masks_of` outlines them.
 
@@ -34,7 +55,8 @@ class Row:
 
     `start_from` names an earlier row whose networks this one starts from. Without a `recipe` those networks are
     used as they are. `tied` rows are told which classes may be re-drawn. A change that a user makes for the whole
-    table leaves a row's `fixed` keys alone: they are what the row is.
+    table leaves a row's `fixed` keys alone: they are what the row is. `candidates` rows keep the networks of every
+    validation step, so that the rules which choose among them can be compared.
     """
 
     name: str
@@ -45,15 +67,18 @@ class Row:
     scored_on: Literal["target", "source"] = "target"
     tied: bool = False
     fixed: tuple[str, ...] = ()
-    paper: Published | None = None
+    paper: Published | PublishedStructures | None = None
+    candidates: bool = False
 
 
 @dataclass(frozen=True)
 class Study:
     """A table: its rows in order, the one that adapts nothing, the one with the target's own masks, and its subject.
 
-    `phantom` is drawn where no folders are given; `attended` are the classes that the paper lets be re-drawn, used
-    where the source has them. `diagnosis` is what the paper predicts from images, if it does.
+    `phantom` is drawn where no folders are given, `phantom_cases` of each (None: the phantom's own number), its
+    second folder being the source where `reverse`. `attended` are the classes that the paper lets be re-drawn, used
+    where the source has them. `diagnosis` is what the paper predicts from images, if it does. With `structures`, the
+    foreground classes in the paper's order, the table has a column each; without, it pools pixels.
     """
 
     name: str
@@ -63,6 +88,10 @@ class Study:
     ceiling: str
     subject: str
     phantom: str
+    phantom_cases: int | None = None
+    reverse: bool = False
+    structures: tuple[str, ...] = ()
+    paper_rows: tuple[PaperRow, ...] = ()
     attended: tuple[str, ...] = ()
     diagnosis: PublishedDiagnosis | None = None
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,17 +13,21 @@ from fewmask.data.phantom import write_phantom
 from fewmask.errors import InputFault
 from fewmask.evaluation.report import write_report
 from fewmask.files import read_json, write_json
-from fewmask.studies.cells import Cell, Order
+from fewmask.studies.cells import Cell, Order, cells_on_disk
+from fewmask.studies.channels import channel_folders
+from fewmask.studies.choices import choice_results
 from fewmask.studies.diagnoses import diagnosis_results
 from fewmask.studies.names import STUDIES
 from fewmask.studies.page import write_tables
 from fewmask.studies.results import row_results
+from fewmask.studies.structures import structure_results
+from fewmask.studies.structures_page import write_structure_tables
 from fewmask.studies.study import run_study
 from fewmask.studies.table import Study
 from fewmask.training.fit import unwinding
 
-PHANTOM_CASES, PHANTOM_SIZE = 150, 64
-"""A study's phantom: 120 training and 30 test photographs in each hospital; `--small` recipes see 64 pixels."""
+PHANTOM_SIZE = 64
+"""Pixels of a side of the phantom that `--small` recipes see."""
 
 
 def named_study(name: str) -> Study:
@@ -38,13 +43,34 @@ def list_rows(name: str) -> str:
     return "\n".join([row.name for row in named_study(name).rows] if name else STUDIES)
 
 
+def study_pair(
+    study: Study,
+    out: Path,
+    small: bool,
+    folders: tuple[Path | None, Path | None],
+    channels: tuple[str | None, str | None],
+) -> tuple[Path, Path]:
+    """The source and the target of a study: the given folders, two channels of one folder, or a phantom."""
+    source, target = folders
+    if source is None or target is None:
+        return phantom_pair(study, out, small)
+    if channels == (None, None):
+        return source, target
+    if channels[0] is None or channels[1] is None or source.resolve() != target.resolve():
+        raise InputFault(
+            f"{source}: --source-channel and --target-channel take two channels of one folder; give both, and the "
+            "folder as --source and as --target"
+        )
+    return channel_folders(source, channels[0], channels[1], out / "channels")
+
+
 def phantom_pair(study: Study, out: Path, small: bool) -> tuple[Path, Path]:
     """The phantom that a study runs on where no folders are given, drawn once."""
     folder = out / "phantom"
     if not folder.exists():
-        write_phantom(study.phantom, folder, 0, PHANTOM_CASES, PHANTOM_SIZE if small else None)
-    source, target = sorted(path for path in folder.iterdir() if path.is_dir())
-    return source, target
+        write_phantom(study.phantom, folder, 0, study.phantom_cases, PHANTOM_SIZE if small else None)
+    first, second = sorted(path for path in folder.iterdir() if path.is_dir())
+    return (second, first) if study.reverse else (first, second)
 
 
 def make_table(order: Order, jobs: int | None) -> str:
@@ -56,10 +82,15 @@ def make_table(order: Order, jobs: int | None) -> str:
     on_gpu = order.device != "cpu" and torch.cuda.is_available()
     with unwinding():
         cells = run_study(order, jobs or (1 if on_gpu else len(os.sched_getaffinity(0))), _tell)
-    results = row_results(order.study, cells)
-    write_tables(order, results, ())
     _write_figures(order, cells)
-    return write_tables(order, results, diagnosis_results(order, cells, _tell))
+    finished = cells_on_disk(order)
+    shown = replace(order, seeds=max(cell.seed for cell in finished) + 1)
+    if order.study.structures:
+        choices = choice_results(order, finished, _tell)
+        return write_structure_tables(shown, structure_results(order.study, finished), choices)
+    results = row_results(order.study, finished)
+    write_tables(shown, results, ())
+    return write_tables(shown, results, diagnosis_results(order, cells, _tell))
 
 
 def _require_same_order(order: Order) -> None:

@@ -1,0 +1,76 @@
+"""Two channels of one folder as a source and a target that share no patient, each a folder of its own.
+
+A study then treats them as it treats any pair. Nothing is copied: the folders hold links.
+"""
+
+from pathlib import Path
+
+from fewmask.data.case import Case, Cohort
+from fewmask.data.duplicates import group_near_duplicates
+from fewmask.data.layouts import read_cohort
+from fewmask.data.split import divide_cohort
+from fewmask.errors import InputFault
+from fewmask.files import write_json
+from fewmask.studies.markup import write_csv
+
+_ORDER = 0
+"""Seeds who is source and who is target; one constant, so that all rows and seeds share the division."""
+
+
+def channel_folders(folder: Path, source: str, target: str, out: Path) -> tuple[Path, Path]:
+    """Half of the folder's training patients with one channel, and the others and the test part with the other.
+
+    Raises InputFault for an unknown channel, and where the channels do not lie in files of their own.
+    """
+    whole = read_cohort(folder)
+    if len(whole.classes) < 2:
+        raise InputFault(f"{folder}: has no masks to train on; add labelsTr and `labels` in dataset.json")
+    groups = None if whole.patients_known else group_near_duplicates(whole.cases)
+    halves = divide_cohort(whole, _ORDER, groups)
+    chosen = [half.with_channel(half.channel_index(name)) for half, name in zip(halves, (source, target), strict=True)]
+    names = (f"{folder.name}_source_{source}", f"{folder.name}_target_{target}")
+    first, second = (_linked(half, out / name) for half, name in zip(chosen, names, strict=True))
+    return first, second
+
+
+def _linked(cohort: Cohort, folder: Path) -> Path:
+    """The cohort as an nnU-Net folder of links."""
+    ending = _ending(cohort)
+    for case in cohort.cases:
+        suffix = "Tr" if case.part == "train" else "Ts"
+        _link(case.images[0], folder / f"images{suffix}" / f"{case.name}_0000{ending}")
+        if case.mask is not None:
+            _link(case.mask, folder / f"labels{suffix}" / f"{case.name}{ending}")
+    columns = ("case", *(["patient"] if cohort.patients_known else []), "split")
+    write_csv(folder / "cases.csv", columns, (_entry(case, cohort) for case in cohort.cases))
+    write_json(
+        folder / "dataset.json",
+        {
+            "channel_names": {"0": cohort.channels[0]},
+            "labels": dict(zip(cohort.classes, cohort.label_values, strict=True)),
+            "numTraining": len(cohort.part("train")),
+            "file_ending": ending,
+        },
+    )
+    return folder
+
+
+def _entry(case: Case, cohort: Cohort) -> tuple[str, ...]:
+    return (case.name, *([case.patient] if cohort.patients_known else []), case.part)
+
+
+def _ending(cohort: Cohort) -> str:
+    """The ending that all files share."""
+    files = [path for case in cohort.cases for path in (case.images[0], *([case.mask] if case.mask else []))]
+    endings = {"".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix for path in files}
+    if len(endings) != 1:
+        raise InputFault(
+            f"{cohort.root}: holds files of several kinds ({', '.join(sorted(endings))}); convert them to one"
+        )
+    return endings.pop()
+
+
+def _link(origin: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(origin.resolve())
