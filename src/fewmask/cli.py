@@ -53,7 +53,7 @@ def demo(out: Out = Path("demo")) -> None:
 
 @app.command(epilog="Example: fewmask phantom placenta phantoms/placenta --size 64")
 def phantom(
-    kind: Annotated[str, typer.Argument(help="placenta or nested.")],
+    kind: Annotated[str, typer.Argument(help="placenta, nested, cardiac or abdomen.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the cohorts into.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     cases: Annotated[int | None, typer.Option(help="Cases of each cohort.")] = None,
@@ -133,9 +133,14 @@ def segment(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     images: Annotated[Path, typer.Argument(help="An image, a folder of images, or a dataset folder.")],
     out: Out,
-    checkpoint: Annotated[str, typer.Option(help="chosen or latest.")] = "chosen",
+    checkpoint: Annotated[
+        str, typer.Option(help="chosen, latest, or a candidate that the run kept, e.g. step_000100.")
+    ] = "chosen",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write class probabilities too.")
+    ] = False,
+    largest_component: Annotated[
+        bool, typer.Option("--largest-component", help="Keep the largest connected piece of each class.")
     ] = False,
     channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or number.")] = None,
     device: Device = "auto",
@@ -144,15 +149,16 @@ def segment(
     from fewmask.console import progress
     from fewmask.evaluation.segment import segment as run_segment
 
-    _one_of("--checkpoint", checkpoint, ("chosen", "latest"))
+    if not checkpoint.startswith("step_"):
+        _one_of("--checkpoint", checkpoint, ("chosen", "latest", "step_..."))
     _one_of("--device", device, ("auto", "cpu", "cuda"))
-    which = "latest" if checkpoint == "latest" else "chosen"
     written = run_segment(
         run,
         images,
         out,
-        which=which,
+        which=checkpoint,
         with_probabilities=probabilities,
+        largest_component=largest_component,
         channel=channel,
         device=device,
         progress=progress,
@@ -188,6 +194,8 @@ def study(
     target: Annotated[
         Path | None, typer.Option(help="The other hospital's dataset; its masks score.")
     ] = None,
+    source_channel: Annotated[str | None, typer.Option(help="One folder as both: the source's channel.")] = None,
+    target_channel: Annotated[str | None, typer.Option(help="One folder as both: the target's channel.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Narrow networks, for two cores.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 1,
     folds: Annotated[
@@ -205,7 +213,7 @@ def study(
 ) -> None:
     """Make a published table: all rows, folds and seeds; the same command goes on with a study that was stopped."""
     from fewmask.studies.cells import Order
-    from fewmask.studies.verb import list_rows, make_table, named_study, phantom_pair
+    from fewmask.studies.verb import list_rows, make_table, named_study, study_pair
 
     if listed or not name:
         typer.echo(list_rows(name))
@@ -216,7 +224,7 @@ def study(
         raise typer.BadParameter("--source and --target belong together")
     _one_of("--device", device, ("auto", "cpu", "cuda"))
     table = named_study(name)
-    pair = (source, target) if source and target else phantom_pair(table, out, small)
+    pair = study_pair(table, out, small, (source, target), (source_channel, target_channel))
     order = Order(
         table,
         out.resolve(),
@@ -276,6 +284,46 @@ def diagnose(
         progress=progress,
     )
     _print(to_mapping(found), format_diagnosis(found), as_json)
+
+
+@app.command(epilog="Example: fewmask convert mmwhs downloads/mmwhs data/heart --crop 256mm")
+def convert(
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="mmwhs, sifa, chaos or btcv.")],
+    folder: Annotated[Path, typer.Argument(metavar="IN", help="The folder that was downloaded.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the nnU-Net folders into.")],
+    crop: Annotated[
+        str | None,
+        typer.Option(help="Box around the labels: 256mm, 256x160x256vox or none. mmwhs: 256mm, else none."),
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Values to keep, e.g. -125,275 (CT), or none. Default: none.")
+    ] = None,
+    clip_top: Annotated[
+        float | None, typer.Option(help="Percent of highest values to clip. mmwhs: 2, else 0.")
+    ] = None,
+    zscore: Annotated[
+        bool | None, typer.Option("--zscore/--no-zscore", help="Mean 0, deviation 1. mmwhs: on, else off.")
+    ] = None,
+    label_5: Annotated[
+        str | None,
+        typer.Option("--label-5", help="sifa: ignore or background; else ignored in training alone."),
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Published test cases may be missing.")] = False,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Keep the challenge's images without labels, to train on.")
+    ] = False,
+) -> None:
+    """Turn a published dataset (MM-WHS, SIFA's files of it, CHAOS, BTCV) into nnU-Net folders."""
+    from fewmask.console import progress
+    from fewmask.data.convert.convert import convert as run_convert
+    from fewmask.data.convert.options import Options
+
+    if label_5 is not None:
+        _one_of("--label-5", label_5, ("ignore", "background"))
+    fifth = None if label_5 is None else "ignore" if label_5 == "ignore" else "background"
+    options = Options(crop, window, clip_top, zscore, fifth, partial, unlabelled)
+    for written in run_convert(format, folder, out, options=options, progress=progress):
+        typer.echo(str(written))
 
 
 @app.command(epilog="Example: fewmask report runs/cyclegan runs/floor runs/ceiling")

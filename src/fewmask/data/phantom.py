@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fewmask.config import did_you_mean
+from fewmask.data.phantoms import abdomen, cardiac
+from fewmask.data.phantoms.abdomen import write_abdomen
+from fewmask.data.phantoms.cardiac import write_cardiac
 from fewmask.data.phantoms.folder import drawn_aside
 from fewmask.data.phantoms.nested import SCANNERS, write_nested
 from fewmask.data.phantoms.placenta import HOSPITALS, write_placenta
@@ -12,10 +15,14 @@ from fewmask.errors import InputFault
 PHANTOMS: Mapping[str, Callable[[Path, int, int | None, int | None], tuple[Path, ...]]] = {
     "placenta": write_placenta,
     "nested": write_nested,
+    "cardiac": write_cardiac,
+    "abdomen": write_abdomen,
 }
 FOLDERS: Mapping[str, tuple[str, ...]] = {
     "placenta": tuple(hospital.folder for hospital in HOSPITALS),
     "nested": tuple(scanner.folder for scanner in SCANNERS),
+    "cardiac": tuple(scanner.folder for scanner in cardiac.SCANNERS),
+    "abdomen": tuple(scanner.folder for scanner in abdomen.SCANNERS),
 }
 """What each kind writes below `out`."""
 
