@@ -24,8 +24,11 @@ CLASSES = ("background", "disc", "ruler")
 TASK = Task(3, CLASSES, SIZE)
 
 NARROW: dict[str, Any] = {
+    "width": 4,
     "translator_width": 4,
     "translator_blocks": 1,
+    "encoder_width": 2,
+    "decoder_width": 2,
     "critic_width": 4,
     "critic_layers": 2,
     "replay": 3,

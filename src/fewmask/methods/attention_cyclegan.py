@@ -112,7 +112,8 @@ class AttentionCycleGAN(Method):
         self.config = config
         self.weights = config.weights
         self.attended = _attended_classes(config.attended, task)
-        self.saliency_space = config.saliency_space
+        # Neighbouring slices in three channels are no colours.
+        self.saliency_space = config.saliency_space if task.neighbours == 1 else "rgb"
         if not isinstance(config.attention, NoAttention):
             self.attention_threshold = config.attention_threshold
             chosen = "as chosen" if config.attended else "all; choose with --set attended=[...]"
@@ -223,7 +224,7 @@ class AttentionCycleGAN(Method):
         if view == "image":
             return translation.image
         if view == "salient":
-            stands_out = saliency(translation.image.detach(), self.config.saliency_space)
+            stands_out = saliency(translation.image.detach(), self.saliency_space)
             return translation.image * (stands_out > self.config.saliency_threshold)
         return translation.image * self._where(translation)
 
@@ -233,7 +234,7 @@ class AttentionCycleGAN(Method):
         return (attention > self.config.attention_threshold).to(attention.dtype)
 
     def _saliency_change(self, images: Images, translation: Translation) -> Tensor:
-        space = self.config.saliency_space
+        space = self.saliency_space
         return saliency_consistency(
             saliency(images, space),
             saliency(translation.image, space),

@@ -3,11 +3,19 @@
 from typing import Any
 
 from fewmask.methods.attention_cyclegan import AttentionCycleGANConfig
+from fewmask.methods.local_alignment import LocalAlignmentConfig
 from fewmask.methods.outcome import OutcomeConfig
+from fewmask.methods.output_alignment import OutputAlignmentConfig
+from fewmask.methods.sifa import SIFAConfig
+from fewmask.methods.style_transfer import StyleTransferConfig
 from fewmask.methods.supervised import SupervisedConfig
 
 KINDS: dict[str, type[Any]] = {
     "supervised": SupervisedConfig,
     "attention_cyclegan": AttentionCycleGANConfig,
     "outcome": OutcomeConfig,
+    "sifa": SIFAConfig,
+    "output_alignment": OutputAlignmentConfig,
+    "local_alignment": LocalAlignmentConfig,
+    "style_transfer": StyleTransferConfig,
 }

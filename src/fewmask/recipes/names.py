@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from fewmask.recipe import Recipe
-from fewmask.recipes import diagnosis, placenta, segmenter
+from fewmask.recipes import alignment, cardiac, diagnosis, glua, placenta, segmenter
 
 RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "supervised": segmenter.supervised,
     "unet": segmenter.supervised,
+    "supervised_unaugmented": segmenter.supervised_unaugmented,
     "placentanet": placenta.placentanet,
     "cyclegan": placenta.cyclegan,
     "aggan": placenta.aggan,
@@ -21,4 +22,17 @@ RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "msl_without_cycle": placenta.msl_without_cycle,
     "msl_without_attention": placenta.msl_without_attention,
     "diagnosis": diagnosis.diagnosis,
+    "sifa": cardiac.sifa,
+    "sifa_one_forward": cardiac.sifa_one_forward,
+    "sifa_v1": cardiac.sifa_v1,
+    "sifa_with_output_critic": cardiac.sifa_with_output_critic,
+    "sifa_image_only": cardiac.sifa_image_only,
+    "output_adversarial": alignment.output_adversarial,
+    "feature_adversarial": alignment.feature_adversarial,
+    "glua_style_only": glua.style_transfer_only,
+    "glua": glua.glua,
+    "glua_literal_mask": glua.glua_literal_mask,
+    "glua_entropy_mask": glua.glua_entropy_mask,
+    "glua_without_mask": glua.glua_without_mask,
+    "glua_without_style": glua.glua_without_style,
 }
