@@ -13,19 +13,26 @@ class Replay(nn.Module):
     returned as it is, and else it takes the place of a random stored one, which is returned (Shrivastava et
     al. 2017, section 2.3, as Zhu et al. 2017 use it). `capacity` is in images; 0 switches the store off.
 
+    With `whole_batches` it keeps and exchanges batches as they came, `capacity` of them: images that a critic has
+    seen side by side come back side by side (SIFA's code). A batch of another size empties the store.
+
     Draws come from torch's global CPU generator. The content belongs to the state, so a resumed run goes on
     with it; each process keeps a store of its own. What must come back together, such as an image and its
     attention map, is stored as one image with more channels.
     """
 
     content: Tensor
-    """(capacity, C, H, W), the first `filled` of them in use; empty before the first image comes."""
+    """(capacity, C, H, W), the first `filled` of them in use; empty before the first image comes.
 
-    def __init__(self, capacity: int = 50) -> None:
+    With whole batches (capacity, B, C, H, W).
+    """
+
+    def __init__(self, capacity: int = 50, whole_batches: bool = False) -> None:
         super().__init__()
         if capacity < 0:
             raise ValueError(f"a replay's capacity cannot be negative: {capacity}")
         self.capacity = capacity
+        self.whole_batches = whole_batches
         self.filled = 0
         self.changes = 0
         """How often an image was stored, ever: a checkpoint that knows it can skip an unchanged store."""
@@ -40,11 +47,21 @@ class Replay(nn.Module):
         if self.capacity == 0:
             return current
         if self.content.numel() == 0:
-            self.content = current.new_zeros((self.capacity, *current.shape[1:]))
-        if self.content.shape[1:] != current.shape[1:]:
-            stored, given = tuple(self.content.shape[1:]), tuple(current.shape[1:])
+            self._empty(current)
+        if self.content.shape[-3:] != current.shape[1:]:
+            stored, given = tuple(self.content.shape[-3:]), tuple(current.shape[1:])
             raise ValueError(f"the replay holds images of shape {stored}, not {given}")
-        return torch.stack([self._exchange(image) for image in current])
+        if not self.whole_batches:
+            return torch.stack([self._exchange(image) for image in current])
+        if self.content.shape[1] != len(current):
+            self._empty(current)
+        return self._exchange(current)
+
+    def _empty(self, images: Tensor) -> None:
+        """Room for images like these, with none in it."""
+        item = images.shape if self.whole_batches else images.shape[1:]
+        self.content = images.new_zeros((self.capacity, *item))
+        self.filled = 0
 
     def _exchange(self, image: Tensor) -> Tensor:
         if self.filled < self.capacity:

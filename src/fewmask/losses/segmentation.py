@@ -1,6 +1,6 @@
 """How far class scores are from the masks: cross-entropy and the family of soft Dice losses.
 
-Each loss is one ratio of sums over the pixels of the batch that are not `IGNORED`, and both sums run over all
+Each loss is made of sums over the pixels of the batch that are not `IGNORED`, and the sums run over all
 processes. So every process returns the same loss, that of the joint batch; the sums' backward pass adds the
 gradients of all processes, and the mean over processes that the trainer takes makes them exact.
 """
@@ -25,6 +25,25 @@ def cross_entropy(logits: Logits, masks: Masks) -> Tensor:
     surprise = functional.cross_entropy(precise, masks, ignore_index=IGNORED, reduction="sum")
     surprise, count = sum_over_ranks(torch.stack([surprise, _counted(masks, surprise)]))
     return surprise / count.clamp(min=1)
+
+
+def class_weighted_cross_entropy(logits: Logits, masks: Masks, floor: float = 0.005) -> Tensor:
+    """The mean over pixels of the surprise at the true class, in which rare classes count more.
+
+    <-w_k ln max(p_k, floor)> for the true class k, with w_k = 1 - N_k / N: N_k of the batch's N labelled pixels
+    belong to class k. A pixel whose true class has a probability below `floor` no longer pulls. Chen et al. 2019 and
+    2020 (SIFA). Ignored pixels have no surprise and no part in N_k and N; as there, they count in the mean. A batch
+    of one class alone, or of ignored pixels, gives 0, with gradients of 0.
+    """
+    probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
+    classes = torch.arange(logits.shape[1], device=masks.device)
+    truth = (masks[:, None] == classes[:, None, None]).to(probabilities.dtype)
+    surprises = -(truth * probabilities.clamp(floor, 1.0).log()).sum((0, 2, 3))
+    pixels = surprises.new_tensor([float(masks.numel())])
+    sums = sum_over_ranks(torch.cat([surprises, truth.sum((0, 2, 3)), pixels]))
+    surprises, counts, count = sums[: len(classes)], sums[len(classes) : -1], sums[-1]
+    weights = 1.0 - counts / counts.sum().clamp(min=1)
+    return (weights * surprises).sum() / count.clamp(min=1)
 
 
 @dataclass(frozen=True)
