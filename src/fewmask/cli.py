@@ -194,8 +194,12 @@ def study(
     target: Annotated[
         Path | None, typer.Option(help="The other hospital's dataset; its masks score.")
     ] = None,
-    source_channel: Annotated[str | None, typer.Option(help="One folder as both: the source's channel.")] = None,
-    target_channel: Annotated[str | None, typer.Option(help="One folder as both: the target's channel.")] = None,
+    source_channel: Annotated[
+        str | None, typer.Option(help="One folder as both: the source's channel.")
+    ] = None,
+    target_channel: Annotated[
+        str | None, typer.Option(help="One folder as both: the target's channel.")
+    ] = None,
     small: Annotated[bool, typer.Option("--small", help="Narrow networks, for two cores.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 1,
     folds: Annotated[

@@ -201,7 +201,9 @@ def test_saved_and_loaded_it_answers_alike(named: Named, material: Material, tmp
     images = torch.rand(2, 3, TASK.size, TASK.size) * 2 - 1
     with torch.no_grad():
         logits, repeated = answer(method, images), answer(again.eval(), images)
-    shapes = {(2, len(TASK.classes), TASK.size, TASK.size)} if method.draws_masks else {(2,), tuple(images.shape)}
+    shapes = (
+        {(2, len(TASK.classes), TASK.size, TASK.size)} if method.draws_masks else {(2,), tuple(images.shape)}
+    )
     assert tuple(logits.shape) in shapes
     assert torch.equal(logits, repeated)
 

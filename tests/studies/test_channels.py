@@ -23,7 +23,9 @@ def folder(tmp_path: Path) -> Path:
             ending = f"_{value - 1:04d}" if value else ""
             path = root / f"{place}{suffix}" / f"case{number}{ending}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
-            volume = np.full((4, 4, 3), value * 100 + number, np.int16) if value else np.ones((4, 4, 3), np.int16)
+            volume = (
+                np.full((4, 4, 3), value * 100 + number, np.int16) if value else np.ones((4, 4, 3), np.int16)
+            )
             nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), path)
     labels = {"background": 0, "tumour": 1}
     channels = {"0": "FLAIR", "1": "T1"}

@@ -98,7 +98,9 @@ def test_the_page_marks_one_seed_and_the_papers_own_figures(tmp_path: Path, valu
     assert "NA" in papers and "n/a (abstract only)" in papers and "GLUA (reconstructed) |" not in papers
 
 
-def test_other_structures_than_the_papers_have_no_column_of_theirs(tmp_path: Path, values: np.ndarray) -> None:
+def test_other_structures_than_the_papers_have_no_column_of_theirs(
+    tmp_path: Path, values: np.ndarray
+) -> None:
     cell = _cell(tmp_path, "sifa", 0, values[0])
     study = replace(CARDIAC, structures=("tumour",))
     (row,) = structure_results(study, [cell])

@@ -147,4 +147,6 @@ def _intensity_words(rule: Intensity) -> str:
     if rule.rule == "fixed":
         return ends
     own = f"{ends} standard deviations from each image's own mean"
-    return f"{own}, its brightest {rule.clip_top_percent:g} % cut off first," if rule.clip_top_percent else own
+    return (
+        f"{own}, its brightest {rule.clip_top_percent:g} % cut off first," if rule.clip_top_percent else own
+    )

@@ -27,7 +27,10 @@ def channel_folders(folder: Path, source: str, target: str, out: Path) -> tuple[
         raise InputFault(f"{folder}: has no masks to train on; add labelsTr and `labels` in dataset.json")
     groups = None if whole.patients_known else group_near_duplicates(whole.cases)
     halves = divide_cohort(whole, _ORDER, groups)
-    chosen = [half.with_channel(half.channel_index(name)) for half, name in zip(halves, (source, target), strict=True)]
+    chosen = [
+        half.with_channel(half.channel_index(name))
+        for half, name in zip(halves, (source, target), strict=True)
+    ]
     names = (f"{folder.name}_source_{source}", f"{folder.name}_target_{target}")
     first, second = (_linked(half, out / name) for half, name in zip(chosen, names, strict=True))
     return first, second

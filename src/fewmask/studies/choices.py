@@ -40,10 +40,10 @@ def choices_markdown(results: Sequence[RowChoices]) -> str:
     lines = [
         "## Choosing a checkpoint without target masks (compared with the ORACLE)",
         "",
-        "Which of the networks that were kept along the training each rule takes, the Dice in % that it then has on the "
-        "target's test cases, and what not looking costs: the regret against the best of them, which only an ORACLE "
-        "that opens the target's masks can take. Rank correlation: how alike the rule's scores and the true Dice order "
-        "the kept networks.",
+        "Which of the networks that were kept along the training each rule takes, the Dice in % that it then has on "
+        "the target's test cases, and what not looking costs: the regret against the best of them, which only an "
+        "ORACLE that opens the target's masks can take. Rank correlation: how alike the rule's scores and the true "
+        "Dice order the kept networks.",
         "",
         "| row | seed | rule | step | Dice, % | regret | rank correlation |",
         "|---|---|---|---|---|---|---|",

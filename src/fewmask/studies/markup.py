@@ -17,9 +17,7 @@ def figure_words(figure: Figure, scale: float = 1.0, places: int = 3) -> str:
     return f"{figure.mean * scale:.{places}f}{spread}{interval_words(figure.interval, scale, places)}"
 
 
-def interval_words(
-    interval: Interval | None, scale: float = 1.0, places: int = 3, sign: str = ""
-) -> str:
+def interval_words(interval: Interval | None, scale: float = 1.0, places: int = 3, sign: str = "") -> str:
     """An interval in brackets, or nothing."""
     if interval is None:
         return ""
@@ -41,7 +39,10 @@ def seeds_words(figure: Figure) -> str:
 
 def neighbours(measure: str, rows: Sequence[tuple[str, Figure]], scale: float = 1.0, places: int = 3) -> str:
     """Each row against the one above it, over the seeds that both have, on the same patients."""
-    lines = [f"| {measure} of | less that of | difference | seeds in which it is larger |", "|---|---|---|---|"]
+    lines = [
+        f"| {measure} of | less that of | difference | seeds in which it is larger |",
+        "|---|---|---|---|",
+    ]
     for (title_before, before), (title, after) in pairwise(rows):
         found = difference(after, before)
         if found is None:

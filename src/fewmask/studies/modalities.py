@@ -1,4 +1,4 @@
-"""The rows of a cross-modality table: SIFA with its ablation, GLUA (reconstructed) with its grid, and their baselines."""
+"""The rows of a cross-modality table: SIFA with its ablation, GLUA (reconstructed) with its grid, their baselines."""
 
 from dataclasses import dataclass
 

@@ -92,9 +92,7 @@ def _scores(files: Sequence[Path], structures: tuple[str, ...]) -> _Scores:
     for line in lines:
         if line["class"] in structures:
             place = cases.index(line["case"]), structures.index(line["class"])
-            values[0][place], values[1][place] = (
-                float(line[name] or "nan") for name in (DICE, DISTANCE)
-            )
+            values[0][place], values[1][place] = (float(line[name] or "nan") for name in (DICE, DISTANCE))
     missed = sum(line["status"] == "missed" for line in lines)
     return _Scores(cases, tuple(patients[case] for case in cases), values[0], values[1], missed)
 

@@ -20,9 +20,7 @@ from fewmask.studies.structures import Measured, StructureRow
 from fewmask.studies.table import PublishedStructures
 
 
-def write_structure_tables(
-    order: Order, rows: Sequence[StructureRow], choices: Sequence[RowChoices]
-) -> str:
+def write_structure_tables(order: Order, rows: Sequence[StructureRow], choices: Sequence[RowChoices]) -> str:
     """Write `table.md` and `results.csv` (a line a row, seed and structure); returns the Markdown."""
     text = markdown(order, rows)
     if choices:
@@ -51,7 +49,12 @@ def markdown(order: Order, rows: Sequence[StructureRow]) -> str:
     """Dice, distances, the differences between neighbouring rows, and what the numbers are."""
     parts = [f"# {order.study.title}", _preamble(order, rows)]
     if rows:
-        parts += ["## Dice, %", _dice_table(order, rows), "## Surface distance, voxels", _distance_table(rows)]
+        parts += [
+            "## Dice, %",
+            _dice_table(order, rows),
+            "## Surface distance, voxels",
+            _distance_table(rows),
+        ]
     if _papers_structures(order, rows):
         parts += ["## The papers' own figures", _paper_table(order, rows)]
     on_target = [(row.row.title, row.dice.mean) for row in rows if row.row.scored_on == "target"]

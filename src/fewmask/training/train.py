@@ -203,9 +203,7 @@ def _stage(
         def translators() -> Method:
             return trained_method(recipe, earlier, task, run)
 
-        material = restyled(
-            material, folder, translators, lambda: read_cohorts(recipe)[0], fabric, progress
-        )
+        material = restyled(material, folder, translators, lambda: read_cohorts(recipe)[0], fabric, progress)
     shares = shares_of(stage, number, material, rank_count())
     target = target_slices_of(stage, material)
     job = Job(recipe, stage, number, shares, validation_of(stage, material), checkpoints, target)
