@@ -14,8 +14,9 @@ from PIL import Image
 
 from fewmask.console import silent
 from fewmask.data.case import Case, Cohort
+from fewmask.data.content_key import content_key
 from fewmask.data.preparation import Intensity, Preparation
-from fewmask.data.store import content_key, derive_store, load_store, open_store
+from fewmask.data.store import derive_store, load_store, open_store
 from fewmask.data.stream import Share, draw, stream
 from fewmask.errors import InputFault
 

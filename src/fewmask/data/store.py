@@ -1,7 +1,6 @@
 """Prepared slices on disk: built once, found again by what they hold, mapped into memory only a batch at a time."""
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -12,14 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fewmask.config import to_mapping
 from fewmask.data.case import Case, Cohort
 from fewmask.data.cut import neighbour_rows
-from fewmask.data.folder import dicom_files_in
+from fewmask.data.growing_array import GrowingArray
 from fewmask.data.orientation import canonical
 from fewmask.data.preparation import (
     Placement,
@@ -36,9 +33,6 @@ from fewmask.data.preparation import (
 from fewmask.data.raster import Raster, read_case, read_classes
 from fewmask.data.survey import Look
 from fewmask.errors import InputFault
-
-FORMAT = 3
-"""Raised whenever the same images would be stored otherwise, so that an old store is never taken for a new one."""
 
 
 @dataclass(frozen=True)
@@ -125,44 +119,6 @@ def stored_bytes(looks: Sequence[Look], preparation: Preparation) -> int:
 def cache_root(chosen: Path | None) -> Path:
     """Where stores lie: `--cache`, else $FEWMASK_CACHE, else ~/.cache/fewmask."""
     return chosen or Path(os.environ.get("FEWMASK_CACHE") or Path.home() / ".cache" / "fewmask")
-
-
-def content_key(cohort: Cohort, cases: Sequence[Case], preparation: Preparation, labelled: bool) -> str:
-    """A hash over the files' bytes and the preparation: equal content is found again wherever it lies."""
-    digest = hashlib.blake2b(digest_size=16)
-    settings = [FORMAT, labelled, _deciding(preparation)]
-    if labelled:
-        settings += [cohort.label_values, cohort.ignored_value]
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    for case in cases:
-        digest.update(case.name.encode())
-        digest.update(image_key((*case.images, *((case.mask,) if labelled and case.mask else ()))).encode())
-    return digest.hexdigest()
-
-
-def _deciding(preparation: Preparation) -> dict[str, Any]:
-    """What of a preparation decides a store's bytes.
-
-    What came later is left out where it changes nothing, so that stores of earlier versions are found again.
-    """
-    mapping: dict[str, Any] = to_mapping(preparation)
-    del mapping["neighbours"]
-    if not preparation.axis_is_chosen:
-        del mapping["axis_is_chosen"]
-    for rule in mapping["intensity"]:
-        if not rule["clip_top_percent"]:
-            del rule["clip_top_percent"]
-    return mapping
-
-
-def image_key(paths: Sequence[Path]) -> str:
-    """A hash of the bytes of files, or of the DICOM files in a folder."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        for file in dicom_files_in(path) if path.is_dir() else (path,):
-            with file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "blake2b").digest())
-    return digest.hexdigest()
 
 
 def open_store(
@@ -254,8 +210,8 @@ def derive_store(
         return load_store(folder)
     rows, cases, numbers = _copied_rows(origin, copies)
     with building(folder) as temporary:
-        images = _GrowingArray(temporary / "images.npy", np.float16, origin.image_shape)
-        masks = _GrowingArray(temporary / "masks.npy", np.uint8, origin.image_shape[1:])
+        images = GrowingArray(temporary / "images.npy", np.float16, origin.image_shape)
+        masks = GrowingArray(temporary / "masks.npy", np.uint8, origin.image_shape[1:])
         with images, masks:
             for start in range(0, len(rows), at_once):
                 part = slice(start, start + at_once)
@@ -291,8 +247,8 @@ def _build(
     first_row: list[int] = []
     frames: list[tuple[int, int, int, int]] = []
     row = 0
-    images = _GrowingArray(folder / "images.npy", np.float16, (preparation.channels, *[preparation.size] * 2))
-    masks = _GrowingArray(folder / "masks.npy", np.uint8, (preparation.size, preparation.size))
+    images = GrowingArray(folder / "images.npy", np.float16, (preparation.channels, *[preparation.size] * 2))
+    masks = GrowingArray(folder / "masks.npy", np.uint8, (preparation.size, preparation.size))
     with images, masks:
         for case in cases:
             first_row.append(row)
@@ -334,33 +290,3 @@ def _prepared(
         images = place_images(slices[chunk], place, preparation.size).numpy().astype(np.float16)
         masks = place_masks(labels[chunk], place, preparation.size).numpy() if labels is not None else None
         yield images, masks
-
-
-class _GrowingArray:
-    """A .npy file that grows by whole rows; its header is written when the number of rows is known."""
-
-    def __init__(self, path: Path, dtype: type, row_shape: tuple[int, ...]) -> None:
-        self.path, self.dtype, self.row_shape = path, np.dtype(dtype), row_shape
-        self.rows = 0
-
-    def __enter__(self) -> "_GrowingArray":
-        self.file = self.path.open("wb")
-        self._write_header()
-        return self
-
-    def append(self, rows: np.ndarray) -> None:
-        """Add rows of the array's own type and shape."""
-        self.file.write(np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
-        self.rows += len(rows)
-
-    def __exit__(self, *reason: object) -> None:
-        self.file.seek(0)
-        self._write_header()
-        self.file.close()
-
-    def _write_header(self) -> None:
-        # A header of version 1 is padded to 64 bytes; with room for 20 digits its length never changes.
-        text = f"{{'descr': '{self.dtype.str}', 'fortran_order': False, 'shape': {(self.rows, *self.row_shape)}, }}"
-        length = 128 + 64
-        padded = text.ljust(length - 11) + "\n"
-        self.file.write(b"\x93NUMPY\x01\x00" + (length - 10).to_bytes(2, "little") + padded.encode())

@@ -1,6 +1,6 @@
 """SIFA's abdominal tables (Chen et al. 2020): MR with masks to CT without, and back.
 
-The papers' figures are recalled from the published tables, see `fewmask.studies.cardiac`; the supervised row's distances
+The papers' figures are recalled from the published tables, see `fewmask.studies.cardiac`; the ceiling's distances
 were not at hand.
 """
 

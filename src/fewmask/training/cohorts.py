@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewmask.data.case import Case, Cohort
+from fewmask.data.content_key import image_key
 from fewmask.data.declared import declared_labels, read_dataset_json
 from fewmask.data.duplicates import group_near_duplicates
 from fewmask.data.layouts import read_cohort
 from fewmask.data.split import Split, divide_cohort, require_disjoint, split_cohort
-from fewmask.data.store import image_key
 from fewmask.errors import InputFault
 from fewmask.recipe import Recipe
 from fewmask.training.outcomes import LearntOutcomes

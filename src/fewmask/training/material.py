@@ -8,6 +8,7 @@ from typing import Any
 from fewmask.config import from_mapping, to_mapping
 from fewmask.console import Progress, silent
 from fewmask.data.case import Case, Cohort
+from fewmask.data.content_key import content_key
 from fewmask.data.cut import cut_remark
 from fewmask.data.preparation import Grid, Preparation, decide, shared_grid
 from fewmask.data.split import (
@@ -16,7 +17,7 @@ from fewmask.data.split import (
     write_splits,
     write_splits_final,
 )
-from fewmask.data.store import SliceStore, content_key, load_store, open_store, stored_bytes
+from fewmask.data.store import SliceStore, load_store, open_store, stored_bytes
 from fewmask.data.survey import Look, survey
 from fewmask.errors import InputFault
 from fewmask.files import read_json, require_free, write_json

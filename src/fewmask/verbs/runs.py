@@ -1,0 +1,121 @@
+"""Verbs that train, segment, score and report."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewmask.verbs.options import AsJson, Device, Out, one_of, print_result
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, a recipe.yaml, or module:function.")],
+    out: Out,
+    masks: Annotated[Path | None, typer.Option(help="A labelled dataset.")] = None,
+    source: Annotated[Path | None, typer.Option(help="The labelled dataset of another hospital.")] = None,
+    target: Annotated[
+        Path | None, typer.Option(help="Images without masks; its masks are never opened.")
+    ] = None,
+    source_channel: Annotated[
+        str | None, typer.Option(help="Channel of the source, by name or number.")
+    ] = None,
+    target_channel: Annotated[
+        str | None, typer.Option(help="Channel of the target, by name or number.")
+    ] = None,
+    outcome: Annotated[
+        str | None, typer.Option(help='What to learn: a column of cases.csv, or e.g. "fir>=2".')
+    ] = None,
+    start_from: Annotated[Path | None, typer.Option(help="Start from the networks of this run.")] = None,
+    device: Device = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="How many devices (or CPU processes) train together.")
+    ] = 1,
+    precision: Annotated[str | None, typer.Option(help="32 or bf16.")] = None,
+    small: Annotated[bool, typer.Option("--small", help="The same method, narrow, for two cores.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Where prepared slices are stored.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, e.g. --set steps=500.")
+    ] = None,
+) -> None:
+    """Train a recipe; the same command goes on with a run that was stopped."""
+    from fewmask.console import progress
+    from fewmask.recipes.reading import resolve
+    from fewmask.training.train import train as run_training
+
+    folders = {"masks": masks, "source": source, "target": target}
+    channels = {"source_channel": source_channel, "target_channel": target_channel}
+    resolved = resolve(recipe, small, folders, channels, start_from, precision, changes or [], outcome)
+    one_of("--device", device, ("auto", "cpu", "cuda"))
+    if run_training(resolved, out, device=device, devices=devices, cache=cache, progress=progress):
+        typer.echo(str(out))
+
+
+def segment(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[Path, typer.Argument(help="An image, a folder of images, or a dataset folder.")],
+    out: Out,
+    checkpoint: Annotated[
+        str, typer.Option(help="chosen, latest, or a candidate that the run kept, e.g. step_000100.")
+    ] = "chosen",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write class probabilities too.")
+    ] = False,
+    largest_component: Annotated[
+        bool, typer.Option("--largest-component", help="Keep the largest connected piece of each class.")
+    ] = False,
+    channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or number.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Write a mask for each image, in the image's own size, spacing, orientation and file type."""
+    from fewmask.console import progress
+    from fewmask.evaluation.segment import segment as run_segment
+
+    if not checkpoint.startswith("step_"):
+        one_of("--checkpoint", checkpoint, ("chosen", "latest", "step_..."))
+    one_of("--device", device, ("auto", "cpu", "cuda"))
+    written = run_segment(
+        run,
+        images,
+        out,
+        which=checkpoint,
+        with_probabilities=probabilities,
+        largest_component=largest_component,
+        channel=channel,
+        device=device,
+        progress=progress,
+    )
+    typer.echo(f"{len(written.masks)} masks in {written.folder}")
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="A folder of predicted masks.")],
+    truth: Annotated[Path, typer.Argument(help="A dataset folder, or a folder of masks.")],
+    out: Out,
+    as_json: AsJson = False,
+) -> None:
+    """Score masks against masks, per case and class, with bootstrap intervals over patients."""
+    from fewmask.console import progress
+    from fewmask.evaluation.evaluate import evaluate as run_evaluate
+    from fewmask.evaluation.summary import format_summary
+
+    summary = run_evaluate(predictions, truth, out, progress=progress)
+    written = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    print_result(written, format_summary(summary), as_json)
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders; the first is the one that is reported on.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; else report.html in the first run.")
+    ] = None,
+    pseudonyms: Annotated[
+        bool, typer.Option("--pseudonyms", help="Number the cases instead of naming them.")
+    ] = False,
+) -> None:
+    """Write a self-contained page: tables, pictures, curves, and how the checkpoint was chosen."""
+    from fewmask.evaluation.report import write_report
+
+    typer.echo(str(write_report(runs, out, pseudonyms=pseudonyms)))
