@@ -1,4 +1,4 @@
-"""Peak memory of a whole training does not grow with the size of the data set."""
+"""Peak memory: of a whole training, which does not grow with the data set, and of one step on a GPU."""
 
 import json
 import os
@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from lightning_fabric import Fabric
 from PIL import Image
+
+from fewmask.data.batch import Adaptation, Labelled, Unlabelled
+from fewmask.recipes.names import RECIPES
+from fewmask.shapes import Task
+from fewmask.training.play import play
+
+torch.set_num_threads(1)
 
 MEASURED = """
 import resource, sys
@@ -50,3 +59,18 @@ def test_peak_memory_of_a_training_does_not_grow_with_the_data(tmp_path: Path, o
         peaks.append(int(run.stderr.strip().splitlines()[-1]) / 1024)
     stored_mib = 2800 * 128 * 128 * 3 / 2**20
     assert peaks[1] - peaks[0] < stored_mib / 5, f"{peaks} MiB, {stored_mib:.0f} MiB stored"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: the limit is one of GPU memory")
+def test_a_sifa_step_fits_into_twelve_gib_of_a_gpu() -> None:
+    """One step of SIFA as published, 8 + 8 images of 256 pixels, in bf16."""
+    stage = RECIPES["sifa"](False).stages[0]
+    fabric = Fabric(accelerator="cuda", devices=1, precision="bf16-mixed")
+    method = stage.method.build(Task(1, ("background", *"abcd"), 256), None).to(fabric.device).train()
+    torch.cuda.reset_peak_memory_stats()
+    images = torch.rand(stage.batch, 1, 256, 256, device=fabric.device) * 2 - 1
+    masks = torch.randint(0, 5, (stage.batch, 256, 256), device=fabric.device)
+    for _ in range(2):
+        batch = Adaptation(Labelled(images, masks), Unlabelled(images.flip(0)))
+        play(fabric, method, method.training_step(batch, 0.5), 0.5)
+    assert torch.cuda.max_memory_allocated() < 12 * 2**30
