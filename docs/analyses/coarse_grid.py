@@ -35,7 +35,9 @@ def survived(cohort: Cohort, case: Case, size: int) -> list[float]:
     coarse = functional.avg_pool2d(hot, REDUCTION)
     fine = functional.interpolate(coarse, truth.shape[1:], mode="bilinear", align_corners=False).argmax(1)
     return [
-        float(2 * ((fine == index) & (truth == index)).sum() / ((fine == index).sum() + (truth == index).sum()))
+        float(
+            2 * ((fine == index) & (truth == index)).sum() / ((fine == index).sum() + (truth == index).sum())
+        )
         for index in range(1, len(cohort.classes))
     ]
 

@@ -54,7 +54,9 @@ def segment(
     """
     trained = load_trained(run, which, device)
     if not trained.method.draws_masks:
-        raise InputFault(f"{run}: tells an outcome and draws no masks; use `fewmask diagnose`")
+        raise InputFault(
+            f"{run}: draws no masks; judge an outcome with `fewmask diagnose`, or give a run whose last stage segments"
+        )
     cases = cases_to_segment(images, trained, channel)
     _require_own_folder(out, cases)
     # Results of an earlier run must not stand under this run's name if it is stopped half way.

@@ -13,14 +13,15 @@ def two_convolutions(inner: int, outer: int, norm: Norm = "batch", dropout: floa
     """Two 3x3 convolutions, each normalised and rectified; `dropout` silences values between them."""
     return nn.Sequential(
         nn.Conv2d(inner, outer, kernel_size=3, padding=1, bias=False),
-        _normalisation(outer, norm),
+        normalisation(outer, norm),
         nn.ReLU(inplace=True),
         nn.Dropout(dropout) if dropout else nn.Identity(),
         nn.Conv2d(outer, outer, kernel_size=3, padding=1, bias=False),
-        _normalisation(outer, norm),
+        normalisation(outer, norm),
         nn.ReLU(inplace=True),
     )
 
 
-def _normalisation(width: int, norm: Norm) -> nn.Module:
+def normalisation(width: int, norm: Norm) -> nn.Module:
+    """A norm with a scale and an offset for each feature."""
     return SharedBatchNorm2d(width) if norm == "batch" else nn.InstanceNorm2d(width, affine=True)
