@@ -50,7 +50,8 @@ class LocalAlignmentConfig:
     """Options of `LocalAlignment`.
 
     `level` is the encoder's level that is judged, and masked on its way to the decoder: 0 is the finest, -1 the
-    coarsest.
+    coarsest. `domains`: source and target go through the encoder one after the other, each normalised by itself, as in
+    SIFA's code; or together, as one batch.
     """
 
     reads: ClassVar[Reads] = "adaptation"
@@ -60,6 +61,7 @@ class LocalAlignmentConfig:
     critic_width: int = 128
     mask: LocalMask = "symmetric"
     level: int = -1
+    domains: Literal["apart", "together"] = "apart"
     weights: LocalAlignmentWeights = LocalAlignmentWeights()
     dice: DiceForm = DiceForm()
     optimiser: AnyOptimiser = Adam(rate=5e-4, weight_decay=1e-4, schedule=Schedule("cosine", 0.0))
@@ -73,7 +75,8 @@ class LocalAlignmentConfig:
 class LocalAlignment(Method):
     """A residual U-Net, a critic of its features, and the mask between its encoder and its decoder.
 
-    Both domains go through the segmenter as one batch, so that its batch norms know both when it segments.
+    The encoder's batch norms follow both domains. Together in one batch, the two halves can part ways within it: what
+    is normal lies between them, and no loss holds the target's half near the source's but the critic's small one.
     Differs from DAR-UNet's second stage (Yao et al. 2022), whose constants the reconstruction borrows: AdamW, where
     the optimiser may be AdaBelief too; the rate falls to 0, not to 5e-7; one output, no deep supervision. Without a
     mask the critic keeps the targets of the symmetric one, so that an ablation changes the mask alone.
@@ -95,8 +98,7 @@ class LocalAlignment(Method):
     def training_step(self, batch: Adaptation, progress: float) -> Iterator[Move]:
         """The critic's turn on the features as they are, then the segmenter's under the mask of the newer critic."""
         sources, masks = len(batch.source.images), batch.source.masks
-        maps = self.segmenter.features(torch.cat([batch.source.images, batch.target.images]))
-        judged = maps[self.level]
+        maps, judged = self._seen(batch)
         if self.config.mask != "none" or self.weights.value("adversarial", progress) != 0.0:
             yield self._critic_turn(judged.detach(), sources, progress)
 
@@ -104,8 +106,7 @@ class LocalAlignment(Method):
         def verdicts() -> Verdicts:
             return self.feature_critic(judged)
 
-        # The target half is decoded for the decoder's batch norms alone: no loss reads it.
-        logits = self._decode_masked(maps, verdicts)[:sources]
+        logits = self._decode_masked(maps, lambda: verdicts()[: len(maps[0])])[:sources]
         yield self.weights.weigh(
             "segmenter",
             progress,
@@ -114,6 +115,18 @@ class LocalAlignment(Method):
             dice=lambda: soft_dice(logits.softmax(1), masks, self.config.dice),
             adversarial=lambda: pass_for_source(verdicts()[sources:], self.measure),
         )
+
+    def _seen(self, batch: Adaptation) -> tuple[list[Tensor], Tensor]:
+        """The maps that are decoded, and the judged maps of both domains, the source's first.
+
+        Together, the target's half is decoded too, for the decoder's batch norms alone: no loss reads it.
+        """
+        if self.config.domains == "together":
+            maps = self.segmenter.features(torch.cat([batch.source.images, batch.target.images]))
+            return maps, maps[self.level]
+        maps = self.segmenter.features(batch.source.images)
+        of_target = self.segmenter.features(batch.target.images)[self.level]
+        return maps, torch.cat([maps[self.level], of_target])
 
     def _critic_turn(self, features: Tensor, sources: int, progress: float) -> Turn:
         """The feature critic learns to tell the first `sources` images' features from the others'."""
