@@ -217,7 +217,7 @@ def test_cross_entropy_instead_of_focal() -> None:
 
 
 def test_batch_norms_know_both_domains() -> None:
-    """Images of the target move the statistics of encoder and decoder."""
+    """Images of the target move the statistics of the encoder, though only source images are decoded."""
     method = built()
     before = deepcopy(method.state_dict())
     other = batch()
