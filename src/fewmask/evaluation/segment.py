@@ -55,7 +55,7 @@ def segment(
     trained = load_trained(run, which, device)
     if not trained.method.draws_masks:
         raise InputFault(
-            f"{run}: draws no masks; judge an outcome with `fewmask diagnose`, or give a run whose last stage segments"
+            f"{run}: draws no masks; use `fewmask diagnose` for an outcome, or give a run whose last stage segments"
         )
     cases = cases_to_segment(images, trained, channel)
     _require_own_folder(out, cases)
