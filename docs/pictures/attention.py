@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from panels import first_cases, panel, save, side_by_side
 
 COLOURS = np.array([[38, 38, 46], [204, 102, 96], [240, 228, 66], [86, 180, 233]], np.uint8)
 """Background, disc, cord, ruler; told apart by colour-blind readers too."""
 
 ROWS = ("msl", "msl_cycle_off_attention")
 SIDE = 128
-GAP = 6
 
 
 def row(target: Path, study: Path, name: str) -> np.ndarray:
@@ -30,27 +29,23 @@ def row(target: Path, study: Path, name: str) -> np.ndarray:
             _classes(made / f"{name}.png"),
         ]
     panels.append(_classes(target / "labelsTs" / f"{name}.png"))
-    gap = np.full((SIDE, GAP, 3), 255, np.uint8)
-    return np.hstack([part for panel in panels for part in (panel, gap)][:-1])
+    return side_by_side(panels)
 
 
 def _picture(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST))
+    return np.asarray(panel(path, SIDE).convert("RGB"))
 
 
 def _classes(path: Path) -> np.ndarray:
-    return COLOURS[np.asarray(Image.open(path).resize((SIDE, SIDE), Image.Resampling.NEAREST))]
+    return COLOURS[np.asarray(panel(path, SIDE))]
 
 
 def main() -> None:
     """Write the picture beside this file."""
     study = Path(sys.argv[1])
     target = study / "phantom" / "Dataset902_PlacentaTarget"
-    names = sorted(path.name.removesuffix("_0000.png") for path in (target / "imagesTs").iterdir())[:3]
-    rows = [row(target, study, name) for name in names]
-    gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
-    picture = Image.fromarray(np.vstack([part for line in rows for part in (line, gap)][:-1]))
-    picture.quantize(128, dither=Image.Dither.NONE).save(Path(__file__).with_suffix(".png"), optimize=True)
+    names = first_cases(target / "imagesTs", ".png")
+    save([row(target, study, name) for name in names], Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import torch
+from panels import first_cases, save, side_by_side
 from PIL import Image
 from torch.nn import functional
 
@@ -22,7 +23,6 @@ COLOURS = np.array([[38, 38, 46], [204, 102, 96], [86, 180, 233], [240, 228, 66]
 
 ROWS = ("no_adaptation", "sifa", "glua_style_only", "glua")
 SIDE = 140
-GAP = 6
 
 
 def row(target: Path, study: Path, name: str) -> np.ndarray:
@@ -39,8 +39,7 @@ def row(target: Path, study: Path, name: str) -> np.ndarray:
     drawn = [
         np.asarray(Image.fromarray(panel).resize((SIDE, SIDE), Image.Resampling.NEAREST)) for panel in panels
     ]
-    gap = np.full((SIDE, GAP, 3), 255, np.uint8)
-    return np.hstack([part for panel in drawn for part in (panel, gap)][:-1])
+    return side_by_side(drawn)
 
 
 def _slice(path: Path) -> np.ndarray:
@@ -60,11 +59,8 @@ def main() -> None:
     """Write the picture beside this file."""
     study = Path(sys.argv[1])
     target = study / "phantom" / "Dataset906_CardiacCT"
-    names = sorted(path.name.removesuffix("_0000.nii.gz") for path in (target / "imagesTs").iterdir())[:3]
-    rows = [row(target, study, name) for name in names]
-    gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
-    picture = Image.fromarray(np.vstack([part for line in rows for part in (line, gap)][:-1]))
-    picture.quantize(128, dither=Image.Dither.NONE).save(Path(__file__).with_suffix(".png"), optimize=True)
+    names = first_cases(target / "imagesTs", ".nii.gz")
+    save([row(target, study, name) for name in names], Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

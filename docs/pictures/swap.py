@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from panels import first_cases, panel, save, side_by_side
 from PIL import Image
 
 ROWS = ("msl", "msl_without_attention_consistency")
 SIDE = 160
-GAP = 6
 
 
 def row(target: Path, study: Path, name: str) -> np.ndarray:
@@ -24,27 +24,23 @@ def row(target: Path, study: Path, name: str) -> np.ndarray:
         made = study / "cells" / method / "fold-0" / "seed-0" / "predictions"
         panels += [_picture(made / "translations" / f"{name}.png"), _mask(made / f"{name}.png")]
     panels.append(_mask(target / "labelsTs" / f"{name}.png"))
-    gap = np.full((SIDE, GAP, 3), 255, np.uint8)
-    return np.hstack([part for panel in panels for part in (panel, gap)][:-1])
+    return side_by_side(panels)
 
 
 def _picture(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return np.asarray(panel(path, SIDE, Image.Resampling.BILINEAR).convert("RGB"))
 
 
 def _mask(path: Path) -> np.ndarray:
-    inside = np.asarray(Image.open(path).resize((SIDE, SIDE), Image.Resampling.NEAREST)) > 0
+    inside = np.asarray(panel(path, SIDE)) > 0
     return np.where(inside[..., None], [240, 228, 66], [38, 38, 46]).astype(np.uint8)
 
 
 def main() -> None:
     """Write the picture beside this file."""
     study, target = Path(sys.argv[1]), Path(sys.argv[2])
-    names = sorted(path.name.removesuffix("_0000.png") for path in (target / "imagesTs").iterdir())[:3]
-    rows = [row(target, study, name) for name in names]
-    gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
-    picture = Image.fromarray(np.vstack([part for line in rows for part in (line, gap)][:-1]))
-    picture.quantize(128, dither=Image.Dither.NONE).save(Path(__file__).with_suffix(".png"), optimize=True)
+    names = first_cases(target / "imagesTs", ".png")
+    save([row(target, study, name) for name in names], Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Files are written under a temporary name and moved into place, so that nobody ever reads half of one."""
 
+import csv
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that people read too: indented, in the order given, without NaN."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """Write a comma-separated table with a header line; None is an empty cell, and numbers keep all their digits."""
+    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(head)
+        table.writerows(lines)
 
 
 def read_json(path: Path) -> Any:

@@ -76,6 +76,14 @@ def read_series(folder: Path) -> Raster:
     return Raster(np.stack(planes, axis=-1)[None], spacing, unit, affine)
 
 
+def series_order(folder: Path) -> tuple[Path, ...]:
+    """The files of the one series in a folder, in the order of `read_series`'s slices."""
+    paths, headers = _slices(folder)
+    with _one_line_faults(folder):
+        order, _, _ = _geometry(folder, headers)
+    return tuple(paths[index] for index in order)
+
+
 def dicom_outline(path: Path) -> Outline:
     """Channels and spatial shape of a DICOM file, or of the series in a folder, from the headers."""
     if path.is_dir():

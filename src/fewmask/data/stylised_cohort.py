@@ -10,12 +10,11 @@ from PIL import Image
 
 from fewmask.data.case import Case, Cohort
 from fewmask.data.orientation import canonical
-from fewmask.data.phantoms.folder import write_table
 from fewmask.data.preparation import Intensity, Preparation, assembled, fitted, placement
 from fewmask.data.raster import read_case
 from fewmask.data.store import SliceStore, building
 from fewmask.data.volume import write_volume
-from fewmask.files import replaced, write_json
+from fewmask.files import replaced, write_csv, write_json
 from fewmask.shapes import IGNORED
 
 FOLDER = "Dataset001_stylised"
@@ -73,7 +72,7 @@ def write_stylised(stylised: Stylised, folder: Path, written: Callable[[], None]
                 _write(masks, temporary / "labelsTr" / f"{copy}{ending}", geometry)
                 rows.append((copy, cases[name].patient, cases[name].site or ""))
             written()
-        write_table(temporary / "cases.csv", ("case", "patient", "site"), rows)
+        write_csv(temporary / "cases.csv", ("case", "patient", "site"), rows)
         labels = {label: value for value, label in enumerate(stylised.classes)}
         write_json(
             temporary / "dataset.json",

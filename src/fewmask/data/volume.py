@@ -72,15 +72,18 @@ def write_volume_like(values: NDArray[Any], like: Path, path: Path) -> None:
     _write(type(original)(values, affine, header), values.dtype, path)
 
 
-def write_volume(values: NDArray[Any], affine: NDArray[np.float64], path: Path, unit: str = "mm") -> None:
-    """Write (X, Y, Z) or (X, Y, Z, K) values as NIfTI with a given affine, marked as scanner coordinates.
+def write_volume(
+    values: NDArray[Any], affine: NDArray[np.float64], path: Path, unit: str = "mm", code: int = 1
+) -> None:
+    """Write (X, Y, Z) or (X, Y, Z, K) values as NIfTI with a given affine.
 
-    `unit` is that of the affine: "mm", or "px" where the size of a voxel is unknown.
+    `unit` is that of the affine: "mm", or "px" where the size of a voxel is unknown. `code` is NIfTI's for what the
+    affine leads to: 1 the scanner's coordinates, 2 those of some other image.
     """
     image = nib.Nifti1Image(values, affine)
     image.header.set_xyzt_units("mm" if unit == "mm" else "unknown")
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=code)
+    image.set_qform(affine, code=code)
     _write(image, values.dtype, path)
 
 

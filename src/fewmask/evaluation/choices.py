@@ -17,7 +17,7 @@ from fewmask.errors import InputFault
 from fewmask.evaluation.compare import ORACLE
 from fewmask.evaluation.evaluate import evaluate
 from fewmask.evaluation.segment import segment
-from fewmask.files import replaced, write_text
+from fewmask.files import write_csv, write_text
 from fewmask.training.candidates import Candidate
 from fewmask.training.checkpoint import Checkpoints
 from fewmask.training.rules import RULES
@@ -86,9 +86,9 @@ def compare_choices(
             scored.append(_scored(run, candidate, truth, out / candidate.name, channel, device))
             done()
     choices = choices_of(scored)
-    _write_csv(out / TABLE, [field.name for field in fields(Choice)], [astuple(choice) for choice in choices])
+    write_csv(out / TABLE, [field.name for field in fields(Choice)], [astuple(choice) for choice in choices])
     rows = [_candidate_cells(each, repr) for each in scored]
-    _write_csv(out / SCORED, ["step", *RULES, f"{ORACLE} dice"], rows)
+    write_csv(out / SCORED, ["step", *RULES, f"{ORACLE} dice"], rows)
     write_text(out / PAGE, _page(choices, scored))
     return choices
 
@@ -176,13 +176,6 @@ def _read(line: dict[str, str]) -> Choice:
         regret=float(line["regret"]),
         correlation=float(line["correlation"]) if line["correlation"] else None,
     )
-
-
-def _write_csv(path: Path, heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(heading)
-        writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
 
 
 def _candidate_cells(each: ScoredCandidate, text: Callable[[float], str]) -> list[str]:

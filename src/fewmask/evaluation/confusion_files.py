@@ -9,7 +9,7 @@ import numpy as np
 
 from fewmask.errors import InputFault
 from fewmask.evaluation.summary import CaseScores
-from fewmask.files import replaced
+from fewmask.files import write_csv
 from fewmask.metrics.confusion import Confusion
 
 CONFUSION, CONFUSION_CASES = "confusion.csv", "confusion_cases.csv"
@@ -34,18 +34,14 @@ def write_confusions(folder: Path, classes: Sequence[str], cases: Sequence[CaseS
     Pairs of classes that a case has no pixel of have no row.
     """
     pooled = np.sum([case.confusion for case in cases], axis=0)
-    with replaced(folder / CONFUSION) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((CORNER, *classes))
-        writer.writerows((name, *row) for name, row in zip(classes, pooled.tolist(), strict=True))
-    listed = folder / CONFUSION_CASES
-    with replaced(listed) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(CASE_COLUMNS)
-        for case in cases:
-            for true, predicted in np.argwhere(case.confusion):
-                pair = (classes[true], classes[predicted], int(case.confusion[true, predicted]))
-                writer.writerow((case.case, case.patient, *pair))
+    counts = zip(classes, pooled.tolist(), strict=True)
+    write_csv(folder / CONFUSION, (CORNER, *classes), ((name, *row) for name, row in counts))
+    pairs = (
+        (case.case, case.patient, classes[true], classes[predicted], int(case.confusion[true, predicted]))
+        for case in cases
+        for true, predicted in np.argwhere(case.confusion)
+    )
+    write_csv(folder / CONFUSION_CASES, CASE_COLUMNS, pairs)
 
 
 def read_confusion(folder: Path) -> NamedConfusion | None:

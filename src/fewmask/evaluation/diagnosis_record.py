@@ -1,6 +1,5 @@
 """What a diagnosis found: its files, its picture, and the few lines that are printed."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from fewmask.config import to_mapping
 from fewmask.evaluation.roc import NamedCurve, write_roc
 from fewmask.evaluation.summary import INTERVAL
-from fewmask.files import replaced, write_json
+from fewmask.files import write_csv, write_json
 from fewmask.metrics.classification import auc, auc_difference, auc_interval, delong, roc_curve
 
 COLUMNS = ("case", "patient", "outcome", "probability_whole", "probability_kept")
@@ -101,15 +100,12 @@ def _area(scores: Sequence[float], found: Sequence[bool], patients: Sequence[str
 
 def write_diagnosis(out: Path, diagnosis: Diagnosis, rows: Sequence[Judged]) -> None:
     """Write `outcomes.csv`, `diagnosis.json` and, where outcomes are known, `roc.png`."""
-    with (
-        replaced(out / "outcomes.csv") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            outcome = None if row.outcome is None else int(row.outcome)
-            writer.writerow((row.case, row.patient, outcome, row.probability_whole, row.probability_kept))
+    outcomes = (None if row.outcome is None else int(row.outcome) for row in rows)
+    lines = (
+        (row.case, row.patient, outcome, row.probability_whole, row.probability_kept)
+        for row, outcome in zip(rows, outcomes, strict=True)
+    )
+    write_csv(out / "outcomes.csv", COLUMNS, lines)
     if diagnosis.comparison is None:
         # A picture of an earlier call must not stand beside these numbers.
         (out / "roc.png").unlink(missing_ok=True)

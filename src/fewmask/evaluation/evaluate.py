@@ -1,6 +1,5 @@
 """Score a folder of predicted masks against the truth: the only verb that opens a target's masks."""
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +31,7 @@ from fewmask.evaluation.truth import (
     pair,
     with_classes,
 )
-from fewmask.files import replaced, write_json
+from fewmask.files import write_csv, write_json
 from fewmask.metrics.confusion import confusion_matrix
 from fewmask.metrics.score import METRICS, ClassScore, score_case
 
@@ -153,15 +152,14 @@ def _summarise(
 
 
 def _write_scores(path: Path, rows: Sequence[CaseScores], cohort: Cohort) -> None:
-    """One line a case and class; None is an empty cell, and numbers keep all their digits."""
-    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            for name, score in zip(cohort.classes[1:], row.scores, strict=True):
-                first, later = ([getattr(score, metric) for metric in group] for group in (_FIRST, _LATER))
-                sizes = (score.voxels_truth, score.voxels_predicted)
-                writer.writerow((row.case, row.patient, name, *first, *sizes, score.status, row.unit, *later))
+    """One line a case and class."""
+    lines: list[tuple[object, ...]] = []
+    for row in rows:
+        for name, score in zip(cohort.classes[1:], row.scores, strict=True):
+            first, later = ([getattr(score, metric) for metric in group] for group in (_FIRST, _LATER))
+            sizes = (score.voxels_truth, score.voxels_predicted)
+            lines.append((row.case, row.patient, name, *first, *sizes, score.status, row.unit, *later))
+    write_csv(path, COLUMNS, lines)
 
 
 def _json(summary: Summary, rows: Sequence[CaseScores]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from fewmask.config import to_mapping
 from fewmask.errors import InputFault
 from fewmask.evaluation import safety
 from fewmask.evaluation.safety import CaseSafety
-from fewmask.files import read_json, replaced, write_json
+from fewmask.files import read_json, write_csv, write_json
 from fewmask.metrics import class_shares
 from fewmask.metrics.class_shares import UsualClasses
 
@@ -77,12 +77,15 @@ def forget(out: Path) -> None:
 
 def write_safety(out: Path, screened: Screened) -> None:
     """Write `safety.csv` and `safety.json`; the second, written last, says that both are whole."""
-    with replaced(out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for case in screened.cases:
-            lists = (";".join(entries) for entries in (case.swapped, case.swapped_by, case.reasons))
-            table.writerow((case.case, *(getattr(case, name) for name in _NUMBERS), *lists))
+    lines = (
+        (
+            case.case,
+            *(getattr(case, name) for name in _NUMBERS),
+            *(";".join(entries) for entries in (case.swapped, case.swapped_by, case.reasons)),
+        )
+        for case in screened.cases
+    )
+    write_csv(out / TABLE, COLUMNS, lines)
     write_json(out / SUMMARY, _summary(screened))
 
 

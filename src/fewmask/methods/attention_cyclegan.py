@@ -32,7 +32,7 @@ from fewmask.losses.turn import Ramp, Turn, Weights
 from fewmask.methods.base import Adam, Method, Move, Player, Schedule, Segmentation
 from fewmask.networks.attended import AttendedTranslator, Translation
 from fewmask.networks.attention import AgganAttention, NoAttention, ResidualAttention
-from fewmask.networks.critic import PatchCritic
+from fewmask.networks.critic import PatchCritic, patch_remark
 from fewmask.networks.translator import ResNetTranslator
 from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Task, Verdicts
@@ -294,9 +294,4 @@ def _judged_size(task: Task, critic: PatchCritic) -> tuple[str, ...]:
             f"size={task.size}: the critics need images of at least {critic.smallest_size} pixels; "
             "raise --set size, or lower --set critic_layers"
         )
-    if task.size >= critic.field_of_view:
-        return ()
-    return (
-        f"the critics' patches ({critic.field_of_view} pixels) exceed the images ({task.size}), so each verdict is "
-        "about a whole image; --set critic_layers=2 judges smaller parts",
-    )
+    return patch_remark(critic.field_of_view, task.size)

@@ -22,6 +22,7 @@ from fewmask.losses.translation import cycle_consistency
 from fewmask.losses.turn import Ramp, Turn, Weights
 from fewmask.losses.weight_size import weight_size
 from fewmask.methods.base import Adam, Method, Move, Player, Schedule
+from fewmask.networks.critic import patch_remark
 from fewmask.networks.padded_critic import PaddedCritic
 from fewmask.networks.residual_translator import ResidualTranslator
 from fewmask.networks.shared_encoder import ImageDecoder, SegmentationHead, SharedEncoder
@@ -135,7 +136,7 @@ class SIFA(Method):
         )
         self._seats = self._seated()
         self.players = tuple(player for player in self._seats if self._plays(player.name))
-        self.remarks = self._remarks()
+        self.remarks = patch_remark(self.target_critic.field_of_view, task.size)
 
     def _critic(self, channels: int, maps: int = 1) -> PaddedCritic:
         return PaddedCritic(channels, self.config.critic_width, self.config.critic_layers, maps)
@@ -166,15 +167,6 @@ class SIFA(Method):
     def player(self, name: str) -> Player:
         """The player of that name, which may have no term to learn by."""
         return next(player for player in self._seats if player.name == name)
-
-    def _remarks(self) -> tuple[str, ...]:
-        field = self.target_critic.field_of_view
-        if self.task.size >= field:
-            return ()
-        return (
-            f"the critics' patches ({field} pixels) exceed the images ({self.task.size}), so each verdict is about a "
-            "whole image; --set critic_layers=2 judges smaller parts",
-        )
 
     def training_step(self, batch: Adaptation, progress: float) -> Iterator[Move]:
         """Translator, target's critic, segmenter, decoder, source's critic, the critics of predictions."""

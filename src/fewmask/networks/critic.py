@@ -40,10 +40,7 @@ class PatchCritic(nn.Module):
         >>> PatchCritic(1, layers=3).field_of_view
         70
         """
-        side = 1
-        for stride in (1, 1, *([2] * self.layers)):
-            side = (side - 1) * stride + 4
-        return side
+        return patch_side(self.layers)
 
     @property
     def smallest_size(self) -> int:
@@ -64,6 +61,24 @@ class PatchCritic(nn.Module):
             if normalised or not isinstance(layer, nn.InstanceNorm2d):
                 features = layer(features)
         return features
+
+
+def patch_side(layers: int) -> int:
+    """The side, in pixels, of what decides one verdict behind `layers` 4x4 convolutions of stride 2 and two of 1."""
+    side = 1
+    for stride in (1, 1, *([2] * layers)):
+        side = (side - 1) * stride + 4
+    return side
+
+
+def patch_remark(side: int, size: int) -> tuple[str, ...]:
+    """What a user should be told whose images of `size` pixels are smaller than the patch of one verdict."""
+    if size >= side:
+        return ()
+    return (
+        f"the critics' patches ({side} pixels) exceed the images ({size}), so each verdict is about a whole image; "
+        "--set critic_layers=2 judges smaller parts",
+    )
 
 
 def _convolution(inner: int, outer: int, stride: int, bias: bool = True) -> nn.Conv2d:

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from fewmask.networks.critic import patch_side
 from fewmask.networks.zero_padded import draw_truncated_normal, normalisation
 
 
@@ -36,10 +37,7 @@ class PaddedCritic(nn.Module):
         >>> PaddedCritic(1, layers=3).field_of_view
         70
         """
-        side = 1
-        for stride in (1, 1, *([2] * self.layers)):
-            side = (side - 1) * stride + 4
-        return side
+        return patch_side(self.layers)
 
     def forward(self, judged: Tensor) -> Tensor:
         """Unbounded verdicts, (B, maps, h, w): 35 x 35 of them for 256 x 256 pixels and three layers."""

@@ -111,6 +111,12 @@ def cells_on_disk(order: Order) -> tuple[Cell, ...]:
     return cells_of(replace(order, rows=wanted, seeds=max(order.seeds, *seeds, 1)))
 
 
+def asked_for(order: Order, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Those of `cells_on_disk` that the order asks for, with what they start from."""
+    rows = {row.name for row in _chosen(order)}
+    return tuple(cell for cell in cells if cell.row in rows and cell.seed < order.seeds)
+
+
 def _chosen(order: Order) -> tuple[Row, ...]:
     """The wanted rows and those that they start from."""
     if order.rows is None:

@@ -10,8 +10,7 @@ from fewmask.data.duplicates import group_near_duplicates
 from fewmask.data.layouts import read_cohort
 from fewmask.data.split import divide_cohort
 from fewmask.errors import InputFault
-from fewmask.files import write_json
-from fewmask.studies.markup import write_csv
+from fewmask.files import write_csv, write_json
 
 _ORDER = 0
 """Seeds who is source and who is target; one constant, so that all rows and seeds share the division."""

@@ -1,6 +1,5 @@
 """Folds over the target: every one of its patients is tested once, by networks that never saw their image."""
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from fewmask.data.case import Case, Cohort
 from fewmask.data.duplicates import group_near_duplicates
 from fewmask.data.layouts import read_cohort
 from fewmask.errors import InputFault
-from fewmask.files import replaced
+from fewmask.files import write_csv
 
 _ORDER = 20_201_027
 """Seeds the order in which patients are dealt to folds; one constant, so that all rows and seeds share the folds."""
@@ -66,14 +65,9 @@ def _written(cohort: Cohort, part: dict[str, int], fold: int, folder: Path) -> P
         if entry.name not in ("cases.csv", "splits_final.json"):
             link.symlink_to(entry.resolve(), target_is_directory=entry.is_dir())
     names = sorted({column for case in cohort.cases for column in case.columns})
-    with (
-        replaced(folder / "cases.csv") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(["case", *(["patient"] if cohort.patients_known else []), "site", "split", *names])
-        for case in cohort.cases:
-            table.writerow(_entry(case, part, fold, cohort.patients_known, names))
+    head = ("case", *(["patient"] if cohort.patients_known else []), "site", "split", *names)
+    lines = (_entry(case, part, fold, cohort.patients_known, names) for case in cohort.cases)
+    write_csv(folder / "cases.csv", head, lines)
     if _content(read_cohort(folder)) != _content(cohort):
         raise InputFault(
             f"{cohort.root}: its layout ({cohort.layout}) cannot be divided into folds; use nnU-Net's raw layout"

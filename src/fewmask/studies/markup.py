@@ -1,11 +1,8 @@
 """How a study's page says a figure, and what every page says about itself."""
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
-from fewmask.files import replaced
 from fewmask.metrics.interval import Interval
 from fewmask.studies.cells import Order
 from fewmask.studies.results import Figure, difference
@@ -76,11 +73,3 @@ def warnings(order: Order, shown: Sequence[str]) -> list[str]:
     if missing:
         lines.append(f"**Incomplete: {missing} of {len(wanted)} rows are not there yet.**")
     return lines
-
-
-def write_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    """Write a comma-separated table with a header line, whole or not at all."""
-    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(head)
-        table.writerows(lines)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fewmask.files import write_text
+from fewmask.files import write_csv, write_text
 from fewmask.studies.cells import Order, attended_of
 from fewmask.studies.diagnoses import DiagnosisResult, diagnosis_markdown
 from fewmask.studies.markup import (
@@ -12,7 +12,6 @@ from fewmask.studies.markup import (
     neighbours,
     seeds_words,
     warnings,
-    write_csv,
 )
 from fewmask.studies.results import RATIOS, RowResult
 from fewmask.studies.table import Published

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fewmask.files import write_text
+from fewmask.files import write_csv, write_text
 from fewmask.studies.cells import Order
 from fewmask.studies.choices import RowChoices, choices_markdown
 from fewmask.studies.markup import (
@@ -12,7 +12,6 @@ from fewmask.studies.markup import (
     neighbours,
     seeds_words,
     warnings,
-    write_csv,
 )
 from fewmask.studies.page import RESULTS, TABLE
 from fewmask.studies.results import Figure

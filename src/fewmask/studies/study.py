@@ -6,22 +6,23 @@ from collections.abc import Callable, Sequence
 import torch
 
 from fewmask.errors import InputFault, RunFailed
-from fewmask.studies.cells import Cell, Order, cells_of, cells_on_disk, run_cell
+from fewmask.studies.cells import Cell, Order, asked_for, cells_on_disk, run_cell
 from fewmask.studies.workers import Ended, working
 
 Tell = Callable[[str], None]
 
 
 def run_study(order: Order, jobs: int, tell: Tell) -> tuple[Cell, ...]:
-    """Run every cell that is not done yet, `jobs` at a time; returns all cells.
+    """Run every cell that is not done yet, `jobs` at a time; returns all cells of the study's folder, earlier ones too.
 
     A cell that fails does not stop those that do not need it; the first failure is raised when they are done. A
     study that was stopped goes on where it stopped. Raises InputFault for a cell that another recipe has made.
     """
-    cells = cells_of(order)
+    known = cells_on_disk(order)
+    cells = asked_for(order, known)
     left = [cell for cell in cells if not cell.done()]
     tell(f"{order.study.name}: {len(cells)} cells, {len(cells) - len(left)} of them done")
-    for cell in cells_on_disk(order):
+    for cell in known:
         if cell.done():
             run_cell(cell)  # It takes no time, but refuses a cell that another recipe has made.
     failed = _run(left, jobs, tell)
@@ -29,7 +30,7 @@ def run_study(order: Order, jobs: int, tell: Tell) -> tuple[Cell, ...]:
         first, fault = failed[0].cell, failed[0].fault
         kind = InputFault if isinstance(fault, InputFault) else RunFailed
         raise kind(f"{len(failed)} cells failed, first {first.name}: {fault} (its log: {first.log})")
-    return cells
+    return known
 
 
 def _run(left: list[Cell], jobs: int, tell: Tell) -> list[Ended]:

@@ -13,7 +13,7 @@ from fewmask.data.phantom import write_phantom
 from fewmask.errors import InputFault
 from fewmask.evaluation.report import write_report
 from fewmask.files import read_json, write_json
-from fewmask.studies.cells import Cell, Order, cells_on_disk
+from fewmask.studies.cells import Cell, Order, asked_for
 from fewmask.studies.channels import channel_folders
 from fewmask.studies.choices import choice_results
 from fewmask.studies.diagnoses import diagnosis_results
@@ -81,14 +81,14 @@ def make_table(order: Order, jobs: int | None) -> str:
     _require_same_order(order)
     on_gpu = order.device != "cpu" and torch.cuda.is_available()
     with unwinding():
-        cells = run_study(order, jobs or (1 if on_gpu else len(os.sched_getaffinity(0))), _tell)
+        known = run_study(order, jobs or (1 if on_gpu else len(os.sched_getaffinity(0))), _tell)
+    cells = asked_for(order, known)
     _write_figures(order, cells)
-    finished = cells_on_disk(order)
-    shown = replace(order, seeds=max(cell.seed for cell in finished) + 1)
+    shown = replace(order, seeds=max(cell.seed for cell in known) + 1)
     if order.study.structures:
-        choices = choice_results(order, finished, _tell)
-        return write_structure_tables(shown, structure_results(order.study, finished), choices)
-    results = row_results(order.study, finished)
+        choices = choice_results(order, known, _tell)
+        return write_structure_tables(shown, structure_results(order.study, known), choices)
+    results = row_results(order.study, known)
     write_tables(shown, results, ())
     return write_tables(shown, results, diagnosis_results(order, cells, _tell))
 

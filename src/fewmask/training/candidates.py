@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewmask.errors import InputFault
-from fewmask.files import replaced
+from fewmask.files import write_csv
 from fewmask.training.rules import RULES, RuleScores
 
 FOLDER, TABLE = "candidates", "candidates.csv"
@@ -89,19 +89,12 @@ class Candidates:
                 path.unlink()
 
     def _write(self, candidates: list[Candidate]) -> None:
-        with replaced(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["step", *RULES])
-            for candidate in sorted(candidates, key=lambda each: each.step):
-                writer.writerow([candidate.step, *(_text(getattr(candidate.scores, rule)) for rule in RULES)])
+        in_order = sorted(candidates, key=lambda each: each.step)
+        lines = ((each.step, *(getattr(each.scores, rule) for rule in RULES)) for each in in_order)
+        write_csv(self.table, ("step", *RULES), lines)
 
 
 def _candidate(line: dict[str, str], candidates: Candidates) -> Candidate:
     step = int(line["step"])
     scores = RuleScores(*(float(line[rule]) if line[rule] else None for rule in RULES))
     return Candidate(step, candidates.path(step), scores)
-
-
-def _text(score: float | None) -> str:
-    # repr keeps every digit, so that a table that is read and written again stays what it was.
-    return "" if score is None else repr(score)

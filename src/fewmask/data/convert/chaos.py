@@ -7,18 +7,16 @@ header, because names need not follow the body. No other header value is used or
 from pathlib import Path
 
 import numpy as np
-import pydicom
 
 from fewmask.data.convert.dataset import ABDOMEN, Dataset
 from fewmask.data.convert.found import Found, Search, is_hidden, once
 from fewmask.data.convert.options import Job, Options, steps_of
 from fewmask.data.convert.steps import Steps
 from fewmask.data.convert.volumes import Collection, job_of
-from fewmask.data.dicom import read_series
+from fewmask.data.dicom import read_series, series_order
 from fewmask.data.folder import dicom_files_in, files_in
 from fewmask.data.geometry import Raster
 from fewmask.data.picture import read_label_picture
-from fewmask.data.quiet import silenced
 from fewmask.errors import InputFault
 
 SEQUENCE, SLICES, MASKS = "T2SPIR", "DICOM_anon", "Ground"
@@ -64,11 +62,13 @@ def read_slices(case: Found) -> tuple[Raster, Raster | None]:
         raise InputFault(f"{case.image}: holds DICOM files besides its slices; leave the slices alone in it")
     _require_partners(case.label, slices, pictures)
     planes: list[np.ndarray] = []
-    for index in _order(slices):
-        plane = read_label_picture(pictures[index])[0].T
+    picture_of = dict(zip(slices, pictures, strict=True))
+    for path in series_order(case.image):
+        picture = picture_of[path]
+        plane = read_label_picture(picture)[0].T
         if plane.shape != image.shape[:2]:
             sizes = f"{plane.shape[0]} x {plane.shape[1]} pixels on a slice of {image.shape[0]} x {image.shape[1]}"
-            raise InputFault(f"{pictures[index]}: {sizes}; give the mask that was drawn on this slice")
+            raise InputFault(f"{picture}: {sizes}; give the mask that was drawn on this slice")
         planes.append(plane)
     return image, Raster(np.stack(planes, axis=-1)[None], image.spacing, image.unit, image.affine)
 
@@ -102,13 +102,3 @@ def _require_partners(label: Path, slices: list[Path], pictures: list[Path]) -> 
         raise InputFault(
             f"{label}: {stranger} has no partner of its name among slices and masks; mend the names"
         )
-
-
-def _order(slices: list[Path]) -> list[int]:
-    """The slices' order along their normal, as `read_series` has it, which has seen that all positions differ."""
-    with silenced():
-        headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in slices]
-    direction = np.array([float(part) for part in headers[0].ImageOrientationPatient])
-    normal = np.cross(direction[:3], direction[3:])
-    places = [float(np.dot([float(part) for part in h.ImagePositionPatient], normal)) for h in headers]
-    return [int(index) for index in np.argsort(places, kind="stable")]

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from fewmask import __version__
 from fewmask.config import to_mapping
 from fewmask.data.geometry import Raster
-from fewmask.data.phantoms.folder import write_table
+from fewmask.data.volume import write_volume
 from fewmask.errors import InputFault
-from fewmask.files import replaced, write_json
+from fewmask.files import write_csv, write_json
 from fewmask.shapes import IGNORED
 
 ENDING = ".nii.gz"
@@ -24,7 +23,7 @@ ABDOMEN = ("background", "liver", "right_kidney", "left_kidney", "spleen")
 """The classes that CHAOS and BTCV share, in SIFA's order."""
 
 Part = Literal["train", "test"]
-_UNKNOWN, _SCANNER, _ALIGNED = 0, 1, 2
+_SCANNER, _ALIGNED = 1, 2
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def write_case(root: Path, placed: Placed, image: Raster, classes: NDArray[np.ui
 def finish(root: Path, dataset: Dataset, cases: Sequence[Placed], account: Account) -> None:
     """Write `cases.csv`, `conversion.json` and, last, `dataset.json`: a folder that has one is whole."""
     rows = [(case.name, case.patient, case.part) for case in cases]
-    write_table(root / "cases.csv", ("case", "patient", "split"), rows)
+    write_csv(root / "cases.csv", ("case", "patient", "split"), rows)
     written_by = {"made_by": "fewmask", "version": __version__, "dataset": dataset.folder}
     write_json(root / "conversion.json", {**written_by, **to_mapping(account)})
     labels = {name: value for value, name in enumerate(dataset.classes)}
@@ -113,13 +112,8 @@ def classes_from(
 
 
 def _write(path: Path, values: NDArray[Any], like: Raster) -> None:
-    volume = nib.Nifti1Image(_storable(values), like.affine)
-    in_mm = like.unit == "mm"
-    volume.header.set_xyzt_units("mm" if in_mm else _UNKNOWN)
-    volume.set_sform(like.affine, code=_SCANNER if in_mm else _ALIGNED)
-    volume.set_qform(like.affine, code=_SCANNER if in_mm else _ALIGNED)
-    with replaced(path) as temporary:
-        nib.save(volume, temporary)
+    assert like.affine is not None  # a volume's
+    write_volume(_storable(values), like.affine, path, like.unit, _SCANNER if like.unit == "mm" else _ALIGNED)
 
 
 def _storable(values: NDArray[Any]) -> NDArray[Any]:

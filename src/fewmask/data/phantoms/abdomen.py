@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.data.phantoms import bodies
-from fewmask.data.phantoms.bodies import Anatomy, Canvas, Scanner, depth_in, rotation
+from fewmask.data.phantoms.bodies import (
+    Anatomy,
+    Canvas,
+    Scanner,
+    depth_in,
+    mild_bumps,
+    rotation,
+    varied_greys,
+)
 from fewmask.data.phantoms.fields import Field, Generator
 
 CASES = 20
@@ -50,17 +58,6 @@ class Tissues:
     spleen: float
 
 
-def _tissues(scanner: Scanner, generator: Generator) -> Tissues:
-    """The scanner's greys, of which each patient's differ a little; air's and lung's do not."""
-    greys = np.asarray(scanner.greys)
-    greys[2:] += 10.0 * np.clip(generator.normal(size=len(greys) - 2), -2.0, 2.0)
-    return Tissues(*(float(grey) for grey in greys))
-
-
-def _bumps(generator: Generator) -> Field:
-    return 0.12 * generator.normal(size=(3, 3))
-
-
 def _near(generator: Generator, x: float, y: float, z: float, spread: float = 3.0) -> Field:
     """A point in mm, to the right, front and head, that differs from patient to patient."""
     return np.array([x, y, z]) + spread * np.clip(generator.normal(size=3), -2.0, 2.0)
@@ -89,7 +86,7 @@ def _paint_bowel(body: Canvas, belly: Field, tissues: Tissues, generator: Genera
     for number in range(20):
         centre = np.array([generator.uniform(-95, 95), generator.uniform(0, 62), generator.uniform(-105, 5)])
         axes = generator.uniform(13, 23, size=3) * np.array([1.3, 1.0, 1.2])
-        loop = depth_in(body.places, centre, axes, _bumps(generator))
+        loop = depth_in(body.places, centre, axes, mild_bumps(generator))
         value = greys[number % 6]
         body.lay(np.maximum(loop, belly), 17.0, tissues.muscle if value == tissues.air else value)
         if value == tissues.air:
@@ -130,7 +127,7 @@ def _paint_kidney(
     kidney = body.moved(_near(generator, 61 * side, -34, height, 4), turn, generator.uniform(0.9, 1.12))
     around = (37, 33, 66)
     kidney.lay_ellipsoid((0, 0, 0), around, tissues.fat)
-    kidney.lay_ellipsoid((0, 0, 0), (27, 24, 54), tissues.kidney, value, _bumps(generator))
+    kidney.lay_ellipsoid((0, 0, 0), (27, 24, 54), tissues.kidney, value, mild_bumps(generator))
     kidney.lay_ellipsoid((-22 * side, 6, 0), (17, 11, 20), tissues.fat)
     kidney.lay_tube([(-9 * side, 3, 0), (-45 * side, 16, 4)], 6.0, tissues.vessel)
 
@@ -139,7 +136,7 @@ def _paint_spleen(body: Canvas, belly: Field, tissues: Tissues, generator: Gener
     """A crescent in the left upper back: an ellipsoid that stomach and kidney indent."""
     turn = rotation(np.array([0.2, 0.0, -0.5]) + 0.12 * np.clip(generator.normal(size=3), -2, 2))
     spleen = body.moved(_near(generator, -93, -26, 38, 5), turn, generator.uniform(0.88, 1.15))
-    depth = depth_in(spleen.places, np.zeros(3), np.array([28.0, 45.0, 52.0]), _bumps(generator))
+    depth = depth_in(spleen.places, np.zeros(3), np.array([28.0, 45.0, 52.0]), mild_bumps(generator))
     inwards = depth_in(spleen.places, _near(generator, 40, 12, 0, 2), np.array([34.0, 42.0, 60.0]))
     depth = np.maximum(np.maximum(depth, belly / 0.99), 1 + (1 - inwards) * 0.8)
     spleen.lay(depth, 30.0, tissues.spleen, SPLEEN)
@@ -151,10 +148,10 @@ def _paint_liver(body: Canvas, belly: Field, tissues: Tissues, generator: Genera
         _near(generator, 0, 0, 0, 4), rotation(0.07 * generator.normal(size=3)), generator.uniform(0.9, 1.06)
     )
     right = depth_in(
-        liver.places, _near(generator, 70, 2, 26), _near(generator, 62, 80, 74), _bumps(generator)
+        liver.places, _near(generator, 70, 2, 26), _near(generator, 62, 80, 74), mild_bumps(generator)
     )
     left = depth_in(
-        liver.places, _near(generator, 0, 40, 42), _near(generator, 66, 34, 34), _bumps(generator)
+        liver.places, _near(generator, 0, 40, 42), _near(generator, 66, 34, 34), mild_bumps(generator)
     )
     below = depth_in(liver.places, _near(generator, 46, -40, -40), np.array([58.0, 54.0, 62.0]))
     lobes = np.maximum(np.minimum(right, left), 1 + (1 - below) * 0.8)
@@ -170,7 +167,7 @@ def _paint_liver(body: Canvas, belly: Field, tissues: Tissues, generator: Genera
 
 def _paint(canvas: Canvas, scanner: Scanner, generator: Generator) -> None:
     """Draw one belly; places are mm from its middle, between the kidneys' upper ends."""
-    tissues = _tissues(scanner, generator)
+    tissues = Tissues(*varied_greys(scanner, generator, 10.0))
     body = canvas.moved(_near(generator, 0, 0, -2), np.eye(3), generator.uniform(0.9, 1.02))
     if not scanner.magnetic:
         # CT's table, on which the body lies.

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewmask.data.phantoms.fields import Field, Generator, cloud
-from fewmask.data.phantoms.folder import Drawn, DrawnCase, checked, refuse_occupied, write_about, write_table
+from fewmask.data.phantoms.folder import Drawn, DrawnCase, checked, refuse_occupied, write_about
 from fewmask.data.volume import write_volume
+from fewmask.files import write_csv
 
 SIZE = 64
 
@@ -199,6 +200,18 @@ def _scanned(grey: Field, scanner: Scanner, generator: Generator) -> NDArray[np.
     return np.rint(np.clip(values, -1024.0, 3071.0)).astype(np.int16)
 
 
+def varied_greys(scanner: Scanner, generator: Generator, spread: float) -> list[float]:
+    """The scanner's greys, of which each patient's differ a little; those of air and lung, the first two, do not."""
+    greys = np.asarray(scanner.greys)
+    greys[2:] += spread * np.clip(generator.normal(size=len(greys) - 2), -2.0, 2.0)
+    return [float(grey) for grey in greys]
+
+
+def mild_bumps(generator: Generator) -> Field:
+    """Bumps as an organ's surface has them."""
+    return 0.12 * generator.normal(size=(3, 3))
+
+
 def scan(anatomy: Anatomy, scanner: Scanner, case: int, seed: int, size: int) -> Volume:
     """Draw one case, which depends on nothing but its anatomy, scanner, number, seed and size."""
     generator = np.random.default_rng([seed, scanner.index, case])
@@ -228,9 +241,9 @@ def _write_scanner(root: Path, anatomy: Anatomy, scanner: Scanner, seed: int, ca
         if anatomy.tagged:
             shown = (volume.mask == anatomy.classes.index(anatomy.tagged)).any(axis=(0, 1))
             tags.extend((name, index, int(tag)) for index, tag in enumerate(shown))
-    write_table(root / "cases.csv", ("case", "patient", "site", "split"), rows)
+    write_csv(root / "cases.csv", ("case", "patient", "site", "split"), rows)
     if anatomy.tagged:
-        write_table(root / "slices.csv", ("case", "slice", anatomy.tagged), tags)
+        write_csv(root / "slices.csv", ("case", "slice", anatomy.tagged), tags)
     description = f"Drawn bodies as by {scanner.channel}, {anatomy.shows}; synthetic, made by fewmask"
     about = Drawn(
         scanner.folder, description, (scanner.channel,), anatomy.classes, ".nii.gz", anatomy.kind, seed, size

@@ -12,7 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.data.phantoms import bodies
-from fewmask.data.phantoms.bodies import Anatomy, Canvas, Scanner, depth_in, length, rotation, upright
+from fewmask.data.phantoms.bodies import (
+    Anatomy,
+    Canvas,
+    Scanner,
+    depth_in,
+    length,
+    mild_bumps,
+    rotation,
+    upright,
+    varied_greys,
+)
 from fewmask.data.phantoms.fields import Field, Generator
 
 CASES = 20
@@ -50,17 +60,6 @@ class Tissues:
     aorta: float
 
 
-def _tissues(scanner: Scanner, generator: Generator) -> Tissues:
-    """The scanner's greys, of which each patient's differ a little; air's and lung's do not."""
-    greys = np.asarray(scanner.greys)
-    greys[2:] += 15.0 * np.clip(generator.normal(size=len(greys) - 2), -2.0, 2.0)
-    return Tissues(*(float(grey) for grey in greys))
-
-
-def _bumps(generator: Generator) -> Field:
-    return 0.12 * generator.normal(size=(3, 3))
-
-
 def _near(generator: Generator, x: float, y: float, z: float, spread: float = 2.0) -> Field:
     """A point in mm, to the right, front and head, that differs from patient to patient."""
     return np.array([x, y, z]) + spread * np.clip(generator.normal(size=3), -2.0, 2.0)
@@ -74,14 +73,14 @@ def _paint_chest(chest: Canvas, tissues: Tissues, generator: Generator) -> None:
     for side in (-1.0, 1.0):
         centre = _near(generator, 25 + 82 * side, -15, 30, 3)
         chest.lay_ellipsoid(
-            centre, _near(generator, 52, 74, 190, 2), tissues.lung, bumps=0.5 * _bumps(generator)
+            centre, _near(generator, 52, 74, 190, 2), tissues.lung, bumps=0.5 * mild_bumps(generator)
         )
         for value in (tissues.ventricle, tissues.atrium, tissues.aorta, tissues.myocardium):
             start = centre + generator.uniform(-1, 1, size=3) * np.array([26, 45, 50])
             end = start + generator.uniform(-1, 1, size=3) * np.array([20, 20, 30])
             chest.lay_tube([start, end], generator.uniform(3, 6), value)
     chest.lay_ellipsoid(
-        _near(generator, 88, 2, -98, 6), (86, 74, 64), tissues.liver, bumps=0.4 * _bumps(generator)
+        _near(generator, 88, 2, -98, 6), (86, 74, 64), tissues.liver, bumps=0.4 * mild_bumps(generator)
     )
     chest.lay_ellipsoid(_near(generator, -58, 5, -112, 6), (72, 62, 56), tissues.muscle)
     chest.lay_ellipsoid(_near(generator, -66, 18, -92, 6), (30, 26, 24), tissues.aorta)
@@ -102,13 +101,13 @@ def _paint_right_heart(heart: Canvas, ventricles: Canvas, tissues: Tissues, gene
     rv = _near(generator, 31, 0, -7)
     axes = _near(generator, 24, 30, 40, 1.5)
     ventricles.lay_ellipsoid(rv, axes + 3.5, tissues.myocardium)
-    ventricles.lay_ellipsoid(rv, axes, tissues.ventricle, bumps=_bumps(generator))
+    ventricles.lay_ellipsoid(rv, axes, tissues.ventricle, bumps=mild_bumps(generator))
     cava = generator.uniform(9, 11)
     heart.lay_tube([_near(generator, 46, -12, -100), _near(generator, 46, -8, -5)], cava + 2, tissues.atrium)
     heart.lay_tube([_near(generator, 46, -6, 100), _near(generator, 47, -6, 10)], cava, tissues.atrium)
     centre, size = _near(generator, 44, -2, 2), _near(generator, 22, 25, 28, 1.5)
     heart.lay_ellipsoid(centre, size + 2, tissues.myocardium)
-    heart.lay_ellipsoid(centre, size, tissues.atrium, bumps=_bumps(generator))
+    heart.lay_ellipsoid(centre, size, tissues.atrium, bumps=mild_bumps(generator))
     fork = _near(generator, -13, 12, 50)
     for end in (_near(generator, -62, -18, 56), _near(generator, 72, -30, 46)):
         middle = np.array([fork[0] + 0.4 * (end[0] - fork[0]), -19.0, 50.0])
@@ -127,7 +126,7 @@ def _paint_atrium_and_aorta(heart: Canvas, tissues: Tissues, generator: Generato
             )
     axes = _near(generator, 29, 19, 23, 1.5)
     heart.lay_ellipsoid(atrium, axes + 2, tissues.myocardium)
-    heart.lay_ellipsoid(atrium, axes, tissues.atrium, LAC, _bumps(generator))
+    heart.lay_ellipsoid(atrium, axes, tissues.atrium, LAC, mild_bumps(generator))
     lean = generator.uniform(-3, 3)
     valve = _near(generator, 9, -1, 12, 1.0)
     path = [valve, valve + np.array([7, 6, 20]), valve + np.array([11 + lean, 6, 40])]
@@ -140,7 +139,7 @@ def _paint_atrium_and_aorta(heart: Canvas, tissues: Tissues, generator: Generato
 def _paint_left_heart(heart: Canvas, ventricles: Canvas, tissues: Tissues, generator: Generator) -> None:
     """The four structures. The cavity is bent as the myocardium is, and stays below 0.92 of its depth."""
     half = np.array([31.0, 31.0, 43.0]) * generator.uniform(0.93, 1.07, size=3)
-    outer = depth_in(ventricles.places, np.zeros(3), half, _bumps(generator))
+    outer = depth_in(ventricles.places, np.zeros(3), half, mild_bumps(generator))
     ventricles.lay(outer, 31.0, tissues.myocardium, MYO)
     _paint_atrium_and_aorta(heart, tissues, generator)
     straight = ventricles.places / upright(half)
@@ -148,7 +147,7 @@ def _paint_left_heart(heart: Canvas, ventricles: Canvas, tissues: Tissues, gener
     inside = Canvas(bent, heart.voxel / 31.0, heart.grey, heart.mask)
     aside = np.array([0.0, 0.0, -0.09]) + 0.03 * np.clip(generator.normal(size=3), -2.0, 2.0)
     cavity = depth_in(
-        bent, aside, generator.uniform(0.6, 0.71) * np.array([1.0, 1.0, 1.1]), 0.7 * _bumps(generator)
+        bent, aside, generator.uniform(0.6, 0.71) * np.array([1.0, 1.0, 1.1]), 0.7 * mild_bumps(generator)
     )
     inside.lay(np.maximum(cavity, outer / 0.92), 0.65, tissues.ventricle, LVC)
     for across in (-0.28, 0.28):
@@ -159,7 +158,7 @@ def _paint_left_heart(heart: Canvas, ventricles: Canvas, tissues: Tissues, gener
 
 def _paint(canvas: Canvas, scanner: Scanner, generator: Generator) -> None:
     """Draw one chest and its heart; places are mm from the middle of the heart."""
-    tissues = _tissues(scanner, generator)
+    tissues = Tissues(*varied_greys(scanner, generator, 15.0))
     crop = _near(generator, 3, 0, 2, 4)
     chest = canvas.moved(-crop, np.eye(3), 1.0)
     _paint_chest(chest, tissues, generator)

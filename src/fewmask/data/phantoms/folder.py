@@ -1,7 +1,5 @@
 """Writing a drawn cohort as a real nnU-Net v2 folder with its tables."""
 
-import csv
-import io
 import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -10,7 +8,7 @@ from pathlib import Path
 
 from fewmask import __version__
 from fewmask.errors import InputFault
-from fewmask.files import write_json, write_text
+from fewmask.files import write_json
 
 FEWEST_CASES = 4
 SMALLEST_SIZE = 32
@@ -115,12 +113,3 @@ def write_about(root: Path, drawn: Drawn, training: int) -> None:
             "size": drawn.size,
         },
     )
-
-
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a comma-separated table with a header line."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

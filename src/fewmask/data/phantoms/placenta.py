@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fewmask.data.phantoms.fields import Generator
-from fewmask.data.phantoms.folder import Drawn, DrawnCase, checked, refuse_occupied, write_about, write_table
+from fewmask.data.phantoms.folder import Drawn, DrawnCase, checked, refuse_occupied, write_about
 from fewmask.data.phantoms.placenta_paint import CLASSES, Look, paint
 from fewmask.data.phantoms.placenta_scene import Layout, Placenta, draw_placenta, lay_out
-from fewmask.files import replaced
+from fewmask.files import replaced, write_csv
 
 SIZE = 128
 
@@ -136,7 +136,7 @@ def _write_hospital(root: Path, hospital: Hospital, seed: int, cases: int, size:
         rows.append(
             (drawn.name, patient, drawn.site, drawn.split, photo.scene.placenta.fir, photo.scene.placenta.mir)
         )
-    write_table(root / "cases.csv", ("case", "patient", "site", "split", "fir", "mir"), rows)
+    write_csv(root / "cases.csv", ("case", "patient", "site", "split", "fir", "mir"), rows)
     description = f"Drawn photographs of placentas as from a {prefix} hospital; synthetic, made by fewmask"
     about = Drawn(hospital.folder, description, ("R", "G", "B"), CLASSES, ".png", "placenta", seed, size)
     write_about(root, about, sum(row[3] == "train" for row in rows))
