@@ -11,10 +11,12 @@ from torch import nn
 
 from fewmask.config import STRICT, did_you_mean, from_mapping, parse_assignment, to_mapping
 from fewmask.errors import InputFault
+from fewmask.pseudo_label_config import PseudoLabels
 from fewmask.shapes import Task
 
-Reads = Literal["labelled", "adaptation", "outcomes"]
-"""What a step takes: labelled images, a labelled source beside an unlabelled target, or images with outcomes."""
+Reads = Literal["labelled", "adaptation", "outcomes", "tagged", "soft"]
+"""What a step takes: labelled images, a labelled source beside an unlabelled target, images with outcomes, images with
+tags, or images with pseudo-labels that an earlier stage's maps gave."""
 
 
 class MethodConfig(Protocol):
@@ -30,13 +32,19 @@ class MethodConfig(Protocol):
 
 @dataclass(frozen=True)
 class Cohorts:
-    """The folders that a run reads. `masks` is a labelled cohort without a domain."""
+    """The folders that a run reads. `masks` is a labelled cohort without a domain, `tags` one with tags.
+
+    `corrections` holds masks that a person has drawn or mended for some of the tagged cohort's images.
+    """
 
     masks: Path | None = None
     source: Path | None = None
     target: Path | None = None
     source_channel: str | None = None
     target_channel: str | None = None
+    tags: Path | None = None
+    tags_channel: str | None = None
+    corrections: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ class Stage:
 
     `restyled_by` names an earlier stage that re-draws the source's images in the target's look; this one then
     learns from those, under the source's masks.
+    `labelled_by` names an earlier stage that learnt tags; its maps give, as `pseudo_labels` says, what this one learns.
     `choose` is the rule that picks the checkpoint: the last one, the best on the held-out labelled patients, or the
     one whose masks of the target's training images tell most ("information") or are most alike from both heads
     ("agreement"). Every rule is asked each `validate_every` steps and at the end; none sees a target mask.
@@ -122,10 +131,14 @@ class Stage:
     validate_every: int = 100
     masks_share: float = 0.5
     keep_candidates: bool = False
+    labelled_by: str | None = None
+    pseudo_labels: PseudoLabels | None = None
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.validate_every) < 1:
             raise InputFault(f"stage {self.name}: steps, batch and validate_every must be at least 1")
+        if (self.labelled_by is None) != (self.pseudo_labels is None):
+            raise InputFault(f"stage {self.name}: labelled_by and pseudo_labels go together; give both or neither")
         if not 0.0 < self.masks_share < 1.0:
             raise InputFault(f"stage {self.name}: masks_share={self.masks_share} must lie between 0 and 1")
 
@@ -137,6 +150,9 @@ class Recipe:
     `outcome` says what a method that reads outcomes learns: a column of cases.csv, or a rule such as "fir>=2".
     Of volumes, a network sees `neighbours` adjacent slices at once, as channels, and they are cut across `slice_axis`:
     `auto` is each volume's thick axis, else one for all; a named one holds for every volume of the run.
+    `tag` is the column of slices.csv (cases.csv for pictures) that is learnt, where there are several. `pixel_mm` is
+    the side of a prepared pixel of volumes; None lets the widest slice fill `size`. `weights` is a file of ImageNet
+    weights that classifiers start from.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -156,8 +172,13 @@ class Recipe:
     neighbours: Literal[1, 3] = 1
     slice_axis: Literal["auto", "sagittal", "coronal", "axial"] = "auto"
     scaling: Scaling = field(default_factory=Scaling)
+    tag: str | None = None
+    pixel_mm: float | None = None
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.pixel_mm is not None and self.pixel_mm <= 0.0:
+            raise InputFault(f"pixel_mm={self.pixel_mm:g}: must be above 0, e.g. 1.0")
         if self.size < 16 or self.size % 16:
             near = max(16, round(self.size / 16) * 16)
             raise InputFault(
@@ -169,7 +190,8 @@ class Recipe:
                 raise InputFault(
                     f"stage {stage.name!r}: give each stage a name of its own, of letters, digits, - and _"
                 )
-            for key, earlier in (("segmenter", stage.segmenter), ("restyled_by", stage.restyled_by)):
+            for key in ("segmenter", "restyled_by", "labelled_by"):
+                earlier = getattr(stage, key)
                 if earlier is not None and earlier not in known:
                     remedy = did_you_mean(earlier, known) if known else "no stage comes before it"
                     raise InputFault(f"stage {stage.name}: {key}={earlier} is no earlier stage; {remedy}")

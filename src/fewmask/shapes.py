@@ -23,6 +23,15 @@ Probabilities: TypeAlias = Tensor
 Verdicts: TypeAlias = Tensor
 """(B, 1, h, w) float, unbounded: a critic's map, near 1 where it believes the image to be real."""
 
+Tags: TypeAlias = Tensor
+"""(B,) float: 1 where the slice shows the tagged object, 0 where not."""
+
+SoftMasks: TypeAlias = Tensor
+"""(B, H, W) float in [0, 1]: how much each pixel is taken for the object, 1 being certain."""
+
+ActivationMaps: TypeAlias = Tensor
+"""(B, M, H, W) float in [0, 1]: where a classifier looks, one map for each of M layers."""
+
 Outcomes: TypeAlias = Tensor
 """(B,) float: 1 where the patient has the outcome, 0 where not."""
 

@@ -17,7 +17,7 @@ from fewmask.data.preparation import Intensity, Preparation
 from fewmask.data.store import open_store
 from fewmask.errors import InputFault
 from fewmask.evaluation.evaluate import evaluate
-from fewmask.evaluation.prepared_case import prepare_case
+from fewmask.data.prepared_case import prepare_case
 from fewmask.evaluation.segment import MANIFEST, segment
 from fewmask.methods.kinds import KINDS
 from fewmask.recipe import Cohorts, Recipe, override

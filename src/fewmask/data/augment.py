@@ -58,6 +58,18 @@ def augment(
     return _relight(images, draws, config), masks
 
 
+@torch.no_grad()
+def moved(maps: Tensor, keys: Tensor, config: Augmentation) -> Tensor:
+    """Maps (B, M, H, W) in [0, 1] moved and mirrored as `augment` moves the images of these keys.
+
+    They are read bilinearly; what comes in from outside is 0.
+    """
+    draws = _draw(keys, config, maps.device)
+    if config.rotation or config.scale or config.translation:
+        maps = functional.grid_sample(maps, _grid(draws, maps), padding_mode="zeros", align_corners=False)
+    return torch.where(_column(draws.flipped), maps.flip(-1), maps) if config.flip else maps
+
+
 def _draw(keys: Tensor, config: Augmentation, device: torch.device) -> _Draws:
     """Every number is drawn, used or not, so switching one change off leaves the others as they are."""
     units: list[np.ndarray] = []

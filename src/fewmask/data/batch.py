@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fewmask.shapes import Images, Masks, Outcomes
+from fewmask.shapes import Images, Masks, Outcomes, SoftMasks, Tags
 
 
 @dataclass(frozen=True)
@@ -37,4 +37,21 @@ class Diagnosed:
     outcomes: Outcomes
 
 
-Batch = Labelled | Unlabelled | Adaptation | Diagnosed
+@dataclass(frozen=True)
+class Tagged:
+    """Images, and for each whether it shows the object; where it lies in the image nobody has said."""
+
+    images: Images
+    tags: Tags
+
+
+@dataclass(frozen=True)
+class SoftlyLabelled:
+    """Images with two pseudo-labels each: the fused activation map, and the label grown from its seeds."""
+
+    images: Images
+    maps: SoftMasks
+    labels: SoftMasks
+
+
+Batch = Labelled | Unlabelled | Adaptation | Diagnosed | Tagged | SoftlyLabelled

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fewmask.config import did_you_mean
-from fewmask.data.phantoms import abdomen, cardiac
+from fewmask.data.phantoms import abdomen, cardiac, fetal_brain
 from fewmask.data.phantoms.abdomen import write_abdomen
 from fewmask.data.phantoms.cardiac import write_cardiac
+from fewmask.data.phantoms.fetal_brain import write_fetal_brain
 from fewmask.data.phantoms.folder import drawn_aside
 from fewmask.data.phantoms.nested import SCANNERS, write_nested
 from fewmask.data.phantoms.placenta import HOSPITALS, write_placenta
@@ -17,12 +18,14 @@ PHANTOMS: Mapping[str, Callable[[Path, int, int | None, int | None], tuple[Path,
     "nested": write_nested,
     "cardiac": write_cardiac,
     "abdomen": write_abdomen,
+    "fetal_brain": write_fetal_brain,
 }
 FOLDERS: Mapping[str, tuple[str, ...]] = {
     "placenta": tuple(hospital.folder for hospital in HOSPITALS),
     "nested": tuple(scanner.folder for scanner in SCANNERS),
     "cardiac": tuple(scanner.folder for scanner in cardiac.SCANNERS),
     "abdomen": tuple(scanner.folder for scanner in abdomen.SCANNERS),
+    "fetal_brain": (fetal_brain.FOLDER,),
 }
 """What each kind writes below `out`."""
 
@@ -30,7 +33,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
 def write_phantom(
     kind: str, out: Path, seed: int = 0, cases: int | None = None, size: int | None = None
 ) -> tuple[Path, ...]:
-    """Write a drawn pair of cohorts below `out` and say which folders they are.
+    """Write drawn cohorts, a pair or one, below `out` and say which folders they are.
 
     `cases` is the number of cases of each folder (None: the kind's own numbers), `size` the side of a picture or
     of a slice. The same seed gives the same pixels, and asking for more cases does not change the earlier ones.

@@ -102,8 +102,16 @@ def decide(
     )
 
 
-def shared_grid(groups: Sequence[Sequence[Look]], size: int, view: str = "auto", neighbours: int = 1) -> Grid:
+def shared_grid(
+    groups: Sequence[Sequence[Look]],
+    size: int,
+    view: str = "auto",
+    neighbours: int = 1,
+    pixel_mm: float | None = None,
+) -> Grid:
     """The grid of a run; with `view="auto"` volumes are cut across the axis that suits the first cohort.
+
+    `pixel_mm` is the side of a prepared pixel, else the widest slice of any volume fills `size`.
 
     Raises InputFault where pictures are asked for slices, or a volume is too thick for the `view` of `VIEWS`.
     """
@@ -113,15 +121,19 @@ def shared_grid(groups: Sequence[Sequence[Look]], size: int, view: str = "auto",
         raise InputFault("one cohort holds pictures and another volumes; give cohorts of the same kind")
     chosen = view != "auto"
     if dimensions != {3}:
-        if chosen or neighbours != 1:
+        if chosen or neighbours != 1 or pixel_mm is not None:
             asked = f"slice_axis={view}" if chosen else f"neighbours={neighbours}"
+            asked = asked if pixel_mm is None else f"pixel_mm={pixel_mm:g}"
             raise InputFault(f"{asked}: is for volumes, and these are pictures; leave it out")
         return Grid(shared_channels(groups), size, None, None)
     axis = VIEWS.index(view) if chosen else slice_axis(groups[0])
     if chosen:
         for look in looks:
             require_cuttable(look.case, look.spacing, axis)
-    pixel_mm = _shared_pixel_mm(looks, axis, chosen, size)
+    widest = _shared_pixel_mm(looks, axis, chosen, size)
+    if pixel_mm is not None and widest is None:
+        raise InputFault(f"pixel_mm={pixel_mm:g}: the volumes' spacing is not known in mm; leave it out")
+    pixel_mm = pixel_mm or widest
     return Grid(shared_channels(groups), size, pixel_mm, axis, chosen, neighbours)
 
 

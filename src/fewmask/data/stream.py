@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from fewmask.data.soft_labels import SoftLabels
 from fewmask.data.store import SliceStore
 
 
@@ -18,7 +19,8 @@ class Share:
     """A part of every batch: `batch` slices a step from these rows of a store, shuffled anew in each epoch.
 
     `number` tells the shares of a stage apart, so that two shares of one store are shuffled differently.
-    `outcomes` has one for each of the rows where the step reads them.
+    `findings` has one number for each of the rows where the step reads outcomes or tags, `soft` the pseudo-labels
+    where it reads those.
     """
 
     store: SliceStore
@@ -26,23 +28,30 @@ class Share:
     batch: int
     labelled: bool
     number: int
-    outcomes: tuple[float, ...] | None = None
+    findings: tuple[float, ...] | None = None
+    soft: SoftLabels | None = None
 
 
 @dataclass(frozen=True)
 class Slices:
-    """What leaves the store: images, a random key for each, and masks and outcomes where the share has them."""
+    """What leaves the store: images, a random key for each, and what else the share has.
+
+    That is masks, findings (outcomes or tags, (B,) float), and pseudo-labels (B, 2, S, S).
+    """
 
     images: Tensor
     masks: Tensor | None
     keys: Tensor
-    outcomes: Tensor | None = None
+    findings: Tensor | None = None
+    soft: Tensor | None = None
 
     def to(self, device: torch.device) -> "Slices":
         """The same slices on a device."""
-        masks = None if self.masks is None else self.masks.to(device, non_blocking=True)
-        outcomes = None if self.outcomes is None else self.outcomes.to(device, non_blocking=True)
-        return Slices(self.images.to(device, non_blocking=True), masks, self.keys, outcomes)
+        masks, findings, soft = (
+            None if part is None else part.to(device, non_blocking=True)
+            for part in (self.masks, self.findings, self.soft)
+        )
+        return Slices(self.images.to(device, non_blocking=True), masks, self.keys, findings, soft)
 
 
 @lru_cache(maxsize=16)
@@ -72,8 +81,9 @@ def draw(share: Share, seed: int, step: int, rank: int = 0, ranks: int = 1) -> S
         keys.append(key_of(seed, share.number, epoch, int(place)))
     chosen = np.array([share.rows[place] for place in places])
     masks = torch.from_numpy(share.store.masks(chosen)) if share.labelled else None
-    outcomes = None if share.outcomes is None else torch.tensor([share.outcomes[place] for place in places])
-    return Slices(torch.from_numpy(share.store.images(chosen)), masks, torch.tensor(keys), outcomes)
+    findings = None if share.findings is None else torch.tensor([share.findings[place] for place in places])
+    soft = None if share.soft is None else torch.from_numpy(share.soft.at(chosen))
+    return Slices(torch.from_numpy(share.store.images(chosen)), masks, torch.tensor(keys), findings, soft)
 
 
 class _Steps(Dataset[tuple[Slices, ...]]):

@@ -15,10 +15,10 @@ from fewmask.data.listing import mask_index
 from fewmask.data.orientation import canonical
 from fewmask.data.outcomes import OutcomeRule, has_column, outcomes_of
 from fewmask.data.preparation import EIGHT_BIT, place_masks, slices_of
+from fewmask.data.prepared_case import SLICES_AT_ONCE, PreparedCase, prepare_case
 from fewmask.data.raster import read_classes
 from fewmask.errors import InputFault
 from fewmask.evaluation.diagnosis_record import Diagnosis, Judged, compare, write_diagnosis
-from fewmask.evaluation.prepared_case import SLICES_AT_ONCE, PreparedCase, prepare_case
 from fewmask.evaluation.safety_record import TRANSLATIONS
 from fewmask.evaluation.trained import Trained, Which, load_trained
 from fewmask.evaluation.truth import of_last_segment

@@ -9,10 +9,10 @@ import torch
 from fewmask.console import Progress, silent
 from fewmask.data.case import Case
 from fewmask.data.layouts import read_cohort
+from fewmask.data.prepared_case import prepare_case
 from fewmask.data.raster import write_classes, write_probabilities
 from fewmask.errors import InputFault
 from fewmask.evaluation.largest_component import largest_components
-from fewmask.evaluation.prepared_case import prepare_case
 from fewmask.evaluation.safety_record import FOLDERS, forget
 from fewmask.evaluation.trained import Trained, Which, load_trained, view_of
 from fewmask.evaluation.translated import Screen

@@ -44,7 +44,7 @@ def load_trained(folder: Path, which: Which = "chosen", device: str = "auto") ->
         raise InputFault(
             f"{folder}: the run was stopped before its data were prepared; run the same `train` again"
         )
-    role = next(role for role in ("target", "masks", "source") if role in preparations)
+    role = next(role for role in ("target", "masks", "source", "tags") if role in preparations)
     stage = recipe.stages[-1]
     prepared = preparations[role]
     task = Task(prepared.inputs, class_names(run), recipe.size, neighbours=prepared.neighbours)

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from fewmask.data.picture import write_picture
+from fewmask.data.prepared_case import PreparedCase
 from fewmask.evaluation import safety
-from fewmask.evaluation.prepared_case import PreparedCase
 from fewmask.evaluation.safety import CaseSafety, Change, Classes, Sides
 from fewmask.evaluation.safety_record import (
     ATTENTION,

@@ -10,10 +10,12 @@ import torch
 from pydantic import Discriminator, Tag
 from torch import nn
 
+from fewmask.errors import InputFault
 from fewmask.losses.saliency import ColourSpace
 from fewmask.losses.turn import Turn
 from fewmask.networks.attended import Translation
-from fewmask.shapes import Images, Logits, Masks, OutcomeLogits, Task
+from fewmask.pseudo_label_config import CamMaps
+from fewmask.shapes import ActivationMaps, Images, Logits, Masks, OutcomeLogits, SoftMasks, Task
 
 Move = Turn | tuple[Turn, ...]
 """One turn, or several that are played simultaneously: all gradients first, then all steps."""
@@ -24,13 +26,14 @@ class Schedule:
     """The learning rate's factor over the training: constant until `hold` (a share in [0, 1]), then falling.
 
     "linear" and "cosine" fall to 0. "stairs" divides what is left into `stairs` equal parts, and each has `drop` times
-    the factor of the one before.
+    the factor of the one before. "poly" is the linear fall to the power of `power`.
     """
 
-    shape: Literal["linear", "cosine", "stairs"] = "linear"
+    shape: Literal["linear", "cosine", "stairs", "poly"] = "linear"
     hold: float = 0.5
     stairs: int = 10
     drop: float = 0.9
+    power: float = 0.9
 
     def factor(self, progress: float) -> float:
         """1 at the start, and the least at the end.
@@ -39,6 +42,8 @@ class Schedule:
         0.5
         >>> [round(Schedule("stairs", hold=0.0).factor(epoch / 20), 3) for epoch in (0, 1, 2, 3, 4, 19)]
         [1.0, 1.0, 0.9, 0.9, 0.81, 0.387]
+        >>> Schedule("poly", hold=0.0, power=2.0).factor(0.5)
+        0.25
         """
         if progress <= self.hold:
             return 1.0
@@ -46,7 +51,9 @@ class Schedule:
         if self.shape == "stairs":
             # Shares such as 0.29 times 100 fall short of the stair that they stand on by a rounding error.
             return self.drop ** math.floor(fallen * self.stairs + 1e-9)
-        return 1.0 - fallen if self.shape == "linear" else 0.5 * (1.0 + math.cos(math.pi * fallen))
+        if self.shape == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * fallen))
+        return (1.0 - fallen) ** (self.power if self.shape == "poly" else 1.0)
 
 
 @dataclass(frozen=True)
@@ -98,23 +105,54 @@ class AdaBelief:
         )
 
 
+@dataclass(frozen=True)
+class SGD:
+    """The constants of stochastic gradient descent with momentum; `nesterov` looks ahead along the momentum.
+
+    Weight decay is added to the gradient, as is usual with it. The rate is constant unless a schedule is given.
+    Sutskever et al. 2013, Eq. 1-4. Differs: torch's form, in which the rate multiplies the momentum when it steps.
+    """
+
+    kind: Literal["sgd"] = "sgd"
+    rate: float = 1e-2
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    schedule: Schedule = Schedule(hold=1.0)
+
+    def __post_init__(self) -> None:
+        if self.nesterov and self.momentum <= 0.0:
+            raise InputFault(f"SGD momentum={self.momentum:g}: nesterov needs one above 0, e.g. 0.9")
+
+    def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """A fresh optimiser of the parameters."""
+        return torch.optim.SGD(
+            parameters,
+            lr=self.rate,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+        )
+
+
 def _kind_of_optimiser(config: Any) -> str:
-    """Which of the two a mapping of a recipe file, or a config, is: Adam has no `kind`."""
+    """Which optimiser a mapping of a recipe file, or a config, is: Adam has no `kind`."""
     if isinstance(config, Mapping):
         return str(cast(Mapping[str, Any], config).get("kind", "adam"))
-    return "adabelief" if isinstance(config, AdaBelief) else "adam"
+    return str(getattr(config, "kind", "adam"))
 
 
 AnyOptimiser = Annotated[
-    Annotated[Adam, Tag("adam")] | Annotated[AdaBelief, Tag("adabelief")], Discriminator(_kind_of_optimiser)
+    Annotated[Adam, Tag("adam")] | Annotated[AdaBelief, Tag("adabelief")] | Annotated[SGD, Tag("sgd")],
+    Discriminator(_kind_of_optimiser),
 ]
-"""The type of a config's field that takes either."""
+"""The type of a config's field that takes any of them."""
 
 
 class Player:
     """Networks that are updated together by one optimiser."""
 
-    def __init__(self, name: str, networks: nn.Module, config: Adam | AdaBelief) -> None:
+    def __init__(self, name: str, networks: nn.Module, config: Adam | AdaBelief | SGD) -> None:
         self.name = name
         self.networks = networks
         self.parameters = list(networks.parameters())
@@ -220,6 +258,17 @@ class Method(nn.Module, ABC):
 
     def validate_judge(self, images: Images, masks: Masks) -> OutcomeLogits | None:
         """The outcome's score of labelled images: what validation on held-out patients uses. None as for `judge`."""
+        return None
+
+    def layer_maps(self, images: Images, maps: CamMaps) -> ActivationMaps | None:
+        """Where a classifier looks, at several of its layers; None where the method is no such classifier.
+
+        Needs gradients: it is not to be called under `no_grad`.
+        """
+        return None
+
+    def own_maps(self, images: Images) -> SoftMasks | None:
+        """The map of the tagged object that the method is trained to make; None where it makes none."""
         return None
 
     def player(self, name: str) -> Player:

@@ -7,8 +7,10 @@ from fewmask.methods.local_alignment import LocalAlignmentConfig
 from fewmask.methods.outcome import OutcomeConfig
 from fewmask.methods.output_alignment import OutputAlignmentConfig
 from fewmask.methods.sifa import SIFAConfig
+from fewmask.methods.soft_masks import SoftMasksConfig
 from fewmask.methods.style_transfer import StyleTransferConfig
 from fewmask.methods.supervised import SupervisedConfig
+from fewmask.methods.tags import TagConfig
 
 KINDS: dict[str, type[Any]] = {
     "supervised": SupervisedConfig,
@@ -18,4 +20,6 @@ KINDS: dict[str, type[Any]] = {
     "output_alignment": OutputAlignmentConfig,
     "local_alignment": LocalAlignmentConfig,
     "style_transfer": StyleTransferConfig,
+    "tags": TagConfig,
+    "soft_masks": SoftMasksConfig,
 }

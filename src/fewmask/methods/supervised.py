@@ -13,6 +13,7 @@ from fewmask.data.batch import Labelled
 from fewmask.losses.segmentation import DiceForm, cross_entropy, soft_dice
 from fewmask.losses.turn import Ramp, Weights
 from fewmask.methods.base import Adam, Method, Move, Player, Schedule
+from fewmask.networks.umcam_unet import LeakyUNet, LeakyUNetConfig
 from fewmask.networks.unet import UNet, UNetConfig
 from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Task
@@ -33,7 +34,7 @@ class SupervisedConfig:
     reads: ClassVar[Reads] = "labelled"
 
     kind: Literal["supervised"] = "supervised"
-    network: UNetConfig = UNetConfig()
+    network: UNetConfig | LeakyUNetConfig = UNetConfig()
     weights: SupervisedWeights = SupervisedWeights()
     dice: DiceForm = DiceForm()
     optimiser: Adam = Adam(rate=1e-3, weight_decay=1e-4, schedule=Schedule("cosine", 0.0))
@@ -50,7 +51,7 @@ class Supervised(Method):
         super().__init__(task)
         self.weights = config.weights
         self.dice = config.dice
-        self.segmenter = UNet(task.channels, len(task.classes), config.network)
+        self.segmenter = _network(config.network, task)
         self.players = (Player("segmenter", self.segmenter, config.optimiser),)
 
     def training_step(self, batch: Labelled, progress: float) -> Iterator[Move]:
@@ -70,3 +71,10 @@ class Supervised(Method):
     def validate_segment(self, images: Images) -> Logits:
         """The same: training and segmentation share one domain."""
         return self.segmenter(images)
+
+
+def _network(config: UNetConfig | LeakyUNetConfig, task: Task) -> UNet | LeakyUNet:
+    """The network that a config describes."""
+    if isinstance(config, LeakyUNetConfig):
+        return LeakyUNet(task.channels, len(task.classes), config)
+    return UNet(task.channels, len(task.classes), config)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fewmask.recipe import Recipe
-from fewmask.recipes import alignment, cardiac, diagnosis, glua, placenta, segmenter
+from fewmask.recipes import alignment, cardiac, diagnosis, fetal_brain, glua, placenta, segmenter
 
 RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "supervised": segmenter.supervised,
@@ -39,4 +39,21 @@ RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "glua_entropy_mask": glua.glua_entropy_mask,
     "glua_without_mask": glua.glua_without_mask,
     "glua_without_style": glua.glua_without_style,
+    "umcam": fetal_brain.umcam,
+    "umcam_miccai23": fetal_brain.umcam_miccai23,
+    "umcam_pr25": fetal_brain.umcam_pr25,
+    "umcam_map_alone": fetal_brain.umcam_map_alone,
+    "umcam_seed_label_alone": fetal_brain.umcam_seed_label_alone,
+    "umcam_swapped": fetal_brain.umcam_swapped,
+    "averagecam": fetal_brain.averagecam,
+    "cam": fetal_brain.cam,
+    "gradcam": fetal_brain.gradcam,
+    "gradcam_pp": fetal_brain.gradcam_pp,
+    "scorecam": fetal_brain.scorecam,
+    "ablationcam": fetal_brain.ablationcam,
+    "gradcam_block5": fetal_brain.gradcam_block5,
+    "gradcam_pp_block5": fetal_brain.gradcam_pp_block5,
+    "scorecam_block5": fetal_brain.scorecam_block5,
+    "ablationcam_block5": fetal_brain.ablationcam_block5,
+    "fullysup": fetal_brain.fullysup,
 }

@@ -38,6 +38,7 @@ def resolve(
     precision: str | None,
     changes: Sequence[str],
     outcome: str | None = None,
+    weights: Path | None = None,
 ) -> Recipe:
     """The recipe with the command line's folders, channels and `--set` changes in it; folders are made absolute."""
     recipe = named(text, small)
@@ -49,6 +50,8 @@ def resolve(
         mapping["start_from"] = str(start_from.resolve())
     if outcome is not None:
         mapping["outcome"] = outcome
+    if weights is not None:
+        mapping["weights"] = str(weights.resolve())
     if precision is not None:
         mapping["precision"] = precision
     return override(recipe_from_mapping(mapping, KINDS, text), changes, KINDS)

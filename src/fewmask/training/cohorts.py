@@ -9,20 +9,28 @@ from fewmask.data.content_key import image_key
 from fewmask.data.declared import declared_labels, read_dataset_json
 from fewmask.data.duplicates import group_near_duplicates
 from fewmask.data.layouts import read_cohort
+from fewmask.data.slice_tags import shown_anywhere, tag_column
 from fewmask.data.split import Split, divide_cohort, require_disjoint, split_cohort
 from fewmask.errors import InputFault
 from fewmask.recipe import Recipe
 from fewmask.training.outcomes import LearntOutcomes
+from fewmask.training.tagged_cohort import require_tagged_folders, tagged_only
+
+BARE = ("target", "tags")
+"""The roles of cohorts whose masks are not opened."""
 
 
 def read_cohorts(recipe: Recipe) -> tuple[dict[str, Cohort], dict[str, int | None]]:
     """The cohorts of a recipe by role, and the channel of each that is used (None: all).
 
-    A target is read without its masks, which are never opened.
+    A target and a tagged cohort are read without their masks.
     """
     folders = recipe.cohorts
     _require_folders(recipe)
     cohorts: dict[str, Cohort] = {}
+    if folders.tags is not None:
+        tagged = read_cohort(folders.tags, masks=False)
+        cohorts["tags"] = tagged_only(tagged, tag_column(tagged, recipe.tag))
     if folders.masks is not None:
         cohorts["masks"] = _labelled_only(read_cohort(folders.masks))
     if folders.source is not None and folders.source == folders.target:
@@ -46,11 +54,13 @@ def _divided(folder: Path, seed: int) -> tuple[Cohort, Cohort]:
 def _require_folders(recipe: Recipe) -> None:
     """Refuse a recipe without the folders that it reads, or with one that it would never look at."""
     folders = recipe.cohorts
-    if folders.masks is None and folders.source is None:
+    require_tagged_folders(recipe)
+    if folders.masks is None and folders.source is None and folders.tags is None:
         raise InputFault(f"recipe {recipe.name}: no data; give --masks DIR, or --source DIR and --target DIR")
     for channel, folder, role in (
         (folders.source_channel, folders.source, "source"),
         (folders.target_channel, folders.target, "target"),
+        (folders.tags_channel, folders.tags, "tags"),
     ):
         if channel is not None and folder is None:
             raise InputFault(f"--{role}-channel {channel}: there is no --{role} whose channel it could be")
@@ -75,12 +85,20 @@ def _labelled_only(cohort: Cohort) -> Cohort:
 
 
 def _channels(recipe: Recipe, cohorts: Mapping[str, Cohort]) -> dict[str, int | None]:
-    wanted = {"source": recipe.cohorts.source_channel, "target": recipe.cohorts.target_channel, "masks": None}
+    folders = recipe.cohorts
+    wanted = {
+        "source": folders.source_channel,
+        "target": folders.target_channel,
+        "tags": folders.tags_channel,
+        "masks": None,
+    }
     return {role: cohort.channel_index(wanted[role]) for role, cohort in cohorts.items()}
 
 
-def shared_classes(cohorts: Mapping[str, Cohort]) -> tuple[str, ...]:
-    """The class names of the labelled cohorts, which must be the same."""
+def shared_classes(cohorts: Mapping[str, Cohort], tag: str | None = None) -> tuple[str, ...]:
+    """The class names of the labelled cohorts, which must be the same; of a tagged one what it is tagged with."""
+    if "tags" in cohorts:
+        return "background", tag_column(cohorts["tags"], tag)
     labelled = {role: cohort for role, cohort in cohorts.items() if role != "target"}
     if not labelled:
         raise InputFault("no labelled cohort; give --masks DIR or --source DIR")
@@ -138,6 +156,10 @@ def divide(
         groups = None if cohort.patients_known else group_near_duplicates(cohort.cases)
         whole = not (one_folder and role == "source")
         outcomes = learnt.of(role) if learnt else None
+        if role == "tags":
+            outcomes = {
+                case.name: shown_anywhere(case, tag_column(cohort, recipe.tag)) for case in cohort.cases
+            }
         split = split_cohort(cohort, recipe.split, recipe.seed, groups, whole, outcomes)
         splits[role] = replace(split, remarks=(*cohort.remarks, *split.remarks))
     if len(cohorts) > 1 and "masks" in splits:

@@ -14,8 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from fewmask.data.augment import augment
-from fewmask.data.batch import Adaptation, Batch, Diagnosed, Labelled, Unlabelled
+from fewmask.data.augment import augment, moved
+from fewmask.data.batch import Adaptation, Batch, Diagnosed, Labelled, SoftlyLabelled, Tagged, Unlabelled
 from fewmask.data.stream import Share, Slices, key_of, stream
 from fewmask.errors import Interrupted, RunFailed
 from fewmask.methods.base import Method
@@ -121,16 +121,22 @@ def fit(fabric: Fabric, method: Method, job: Job, journal: Journal | None, posit
 
 def batch_of(stage: Stage, parts: list[Slices]) -> Batch:
     """Augment the drawn slices on their device and hand the step exactly what it may see."""
+    reads = stage.method.reads
     grown = [augment(part.images, part.masks, part.keys, stage.augmentation) for part in parts]
-    if stage.method.reads == "adaptation":
+    if reads == "adaptation":
         (source, masks), (target, _) = grown
         assert masks is not None
         return Adaptation(Labelled(source, masks), Unlabelled(target))
     images = torch.cat([images for images, _ in grown])
+    findings = [part.findings for part in parts if part.findings is not None]
+    if reads == "tagged":
+        return Tagged(images, torch.cat(findings))
+    if reads == "soft":
+        soft = [moved(part.soft, part.keys, stage.augmentation) for part in parts if part.soft is not None]
+        return SoftlyLabelled(images, *torch.cat(soft).unbind(1))
     masks_of_parts: list[Tensor] = [masks for _, masks in grown if masks is not None]
-    if stage.method.reads == "outcomes":
-        outcomes = [part.outcomes for part in parts if part.outcomes is not None]
-        return Diagnosed(images, torch.cat(masks_of_parts), torch.cat(outcomes))
+    if reads == "outcomes":
+        return Diagnosed(images, torch.cat(masks_of_parts), torch.cat(findings))
     return Labelled(images, torch.cat(masks_of_parts))
 
 
@@ -238,7 +244,8 @@ def _told(scores: RuleScores, validation: Validation | None) -> dict[str, float]
 def rule_in_words(job: Job) -> str:
     """How a stage's checkpoint is chosen, for its page."""
     if job.stage.choose == "validation" and job.validation is not None:
-        patients = f"the held-out patients of the labelled cohort {job.validation.cohort}"
+        kind = "tagged" if job.stage.method.reads in ("tagged", "soft") else "labelled"
+        patients = f"the held-out patients of the {kind} cohort {job.validation.cohort}"
         return f"the best {job.validation.measure} on {patients}"
     if job.target is None or job.stage.choose == "last":
         return "the last step"

@@ -11,6 +11,7 @@ from fewmask.data.case import Case, Cohort
 from fewmask.data.content_key import content_key
 from fewmask.data.cut import cut_remark
 from fewmask.data.preparation import Grid, Preparation, decide, shared_grid
+from fewmask.data.soft_labels import SoftLabels
 from fewmask.data.split import (
     Split,
     read_splits,
@@ -23,7 +24,14 @@ from fewmask.errors import InputFault
 from fewmask.files import read_json, require_free, write_json
 from fewmask.recipe import Recipe
 from fewmask.shapes import Task
-from fewmask.training.cohorts import divide, read_cohorts, require_apart, shared_classes, training_cases
+from fewmask.training.cohorts import (
+    BARE,
+    divide,
+    read_cohorts,
+    require_apart,
+    shared_classes,
+    training_cases,
+)
 from fewmask.training.outcomes import (
     LearntOutcomes,
     keep_outcomes,
@@ -32,17 +40,25 @@ from fewmask.training.outcomes import (
     with_outcomes_only,
 )
 from fewmask.training.run import Run
+from fewmask.training.tagged_cohort import held_out_with_masks
+from fewmask.training.tags import LearntTags, keep_tags, kept_tags, learnt_tags
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a run trains on, by role: "source", "masks" (both labelled) and "target" (images alone)."""
+    """What a run trains on, by role: "source", "masks" (both labelled), "target" and "tags" (images alone).
+
+    Where a rule asks for the masks of the tagged cohort's held-out patients they are in "held_out". `soft` are the
+    pseudo-labels of the tagged cohort, once an earlier stage has made them.
+    """
 
     task: Task
     splits: Mapping[str, Split]
     preparations: Mapping[str, Preparation]
     stores: Mapping[str, SliceStore]
     outcomes: LearntOutcomes | None = None
+    tags: LearntTags | None = None
+    soft: SoftLabels | None = None
 
     @property
     def labelled_roles(self) -> tuple[str, ...]:
@@ -60,7 +76,7 @@ def assemble(
     cohorts, channels = read_cohorts(recipe)
     learnt = read_outcomes(recipe, cohorts)
     cohorts = with_outcomes_only(cohorts, learnt)
-    classes = shared_classes(cohorts)
+    classes = shared_classes(cohorts, recipe.tag)
     if recipe.start_from is not None and class_names(Run(recipe.start_from)) != classes:
         raise InputFault(
             f"{recipe.start_from}: was trained for other classes "
@@ -74,22 +90,38 @@ def assemble(
     if learnt is not None:
         learnt.require_both(splits)
     keep_outcomes(run, learnt, tell)
+    tags = learnt_tags(classes[1], cases["tags"], preparations["tags"]) if "tags" in cohorts else None
+    keep_tags(run, tags, splits.get("tags"), tell)
+    held_out = held_out_with_masks(recipe, cohorts.get("tags"), splits.get("tags"))
+    if held_out is not None:
+        cohorts["held_out"], cases["held_out"] = held_out, held_out.cases
+        preparations["held_out"] = preparations["tags"]
     stores: dict[str, SliceStore] = {}
     for role, cohort in cohorts.items():
         stores[role] = _store(run, role, cohort, cases[role], preparations[role], cache, progress)
         tell(f"{role}: {len(cases[role])} cases, {stores[role].row_count} slices in {stores[role].folder}")
-        for remark in splits[role].remarks:
+        for remark in splits[role].remarks if role in splits else ():
             tell(f"{role}: {remark}")
     labelled = [splits[role] for role in splits if role != "target"]
     write_splits(run.splits, list(splits.values()))
     write_splits_final(run.folder / "splits_final.json", labelled)
+    preparations.pop("held_out", None)
     write_json(run.preparations, to_mapping(preparations))
     first = next(iter(preparations.values()))
     entries = {role: {"store": str(store.folder), "key": store.folder.name} for role, store in stores.items()}
     write_json(run.material, {"classes": classes, "channels": first.inputs, "roles": entries})
-    prevalence = learnt.prevalence(splits) if learnt else None
+    prevalence = _prevalence(learnt, tags, splits)
     task = Task(first.inputs, classes, recipe.size, prevalence, first.neighbours)
-    return Material(task, splits, preparations, stores, learnt)
+    return Material(task, splits, preparations, stores, learnt, tags)
+
+
+def _prevalence(
+    outcomes: LearntOutcomes | None, tags: LearntTags | None, splits: Mapping[str, Split]
+) -> float | None:
+    """The share of training images that have what the run learns to tell, or None."""
+    if tags is not None:
+        return tags.prevalence(splits["tags"])
+    return outcomes.prevalence(splits) if outcomes else None
 
 
 def _store(
@@ -101,7 +133,7 @@ def _store(
     cache: Path,
     progress: Progress,
 ) -> SliceStore:
-    labelled = role != "target"
+    labelled = role not in BARE
     key = content_key(cohort, cases, preparation, labelled)
     _require_unchanged(run, role, key, cohort)
     with progress(f"preparing {role}", len(cases)) as stored:
@@ -113,9 +145,10 @@ def load_material(recipe: Recipe, run: Run) -> Material:
     """What `assemble` left in the run folder: for the other processes of a run."""
     content = read_json(run.material)
     roles: dict[str, Any] = content["roles"]
-    splits = dict(zip(roles, read_splits(run.splits), strict=True))
-    learnt = kept_outcomes(run)
-    prevalence = learnt.prevalence(splits) if learnt else None
+    divided = [role for role in roles if role != "held_out"]
+    splits = dict(zip(divided, read_splits(run.splits), strict=True))
+    learnt, tags = kept_outcomes(run), kept_tags(run)
+    prevalence = _prevalence(learnt, tags, splits)
     preparations = kept_preparations(run) or {}
     neighbours = next((preparation.neighbours for preparation in preparations.values()), 1)
     return Material(
@@ -127,6 +160,7 @@ def load_material(recipe: Recipe, run: Run) -> Material:
             for role, entry in roles.items()
         },
         learnt,
+        tags,
     )
 
 
@@ -144,7 +178,9 @@ def _decided(
     for role, cohort in cohorts.items():
         with progress(f"looking at {role}", len(cases[role])) as seen:
             looks[role] = survey(cohort, cases[role], seen, clip)
-    grid = shared_grid(list(looks.values()), recipe.size, recipe.slice_axis, recipe.neighbours)
+    grid = shared_grid(
+        list(looks.values()), recipe.size, recipe.slice_axis, recipe.neighbours, recipe.pixel_mm
+    )
     if recipe.start_from is not None:
         grid = _grid_of(Run(recipe.start_from), recipe)
     decided = {

@@ -20,9 +20,12 @@ from fewmask.training.select import (
     own_pixels,
     validation_auc,
     validation_dice,
+    validation_tags,
 )
 
 Rule = Literal["validation", "information", "agreement"]
+
+Measure = Literal["Dice", "AUC", "F1"]
 
 TARGET_SLICES = 64
 """The label-free rules look at no more of the target's training slices than this, evenly spaced over its cases."""
@@ -30,27 +33,26 @@ TARGET_SLICES = 64
 
 @dataclass(frozen=True)
 class Validation:
-    """The held-out labelled slices of a cohort that a checkpoint may be chosen by; `outcomes` has one for each row.
+    """The held-out slices of a cohort that a checkpoint may be chosen by, and the measure of how well it does.
 
+    `findings` has an outcome ("AUC") or a tag ("F1") for each row; for "Dice" the store has masks.
     `as_target`: the method re-draws them in the target's look first, if it can.
     """
 
     cohort: str
     store: SliceStore
     rows: np.ndarray
-    outcomes: tuple[float, ...] | None = None
+    measure: Measure = "Dice"
+    findings: tuple[float, ...] | None = None
     as_target: bool = False
-
-    @property
-    def measure(self) -> str:
-        """What the slices are scored by: the AUC where they have outcomes, else Dice."""
-        return "Dice" if self.outcomes is None else "AUC"
 
     def score(self, method: Method, device: torch.device) -> float:
         """The method's score on the slices, in [0, 1]."""
-        if self.outcomes is None:
+        if self.findings is None:
             return validation_dice(method, self.store, self.rows, device, as_target=self.as_target)
-        return validation_auc(method, self.store, self.rows, self.outcomes, device)
+        if self.measure == "F1":
+            return validation_tags(method, self.store, self.rows, self.findings, device).f1
+        return validation_auc(method, self.store, self.rows, self.findings, device)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def scores_of(
     wanted = RULES if stage.keep_candidates else (stage.choose,)
     scores = RuleScores()
     if "validation" in wanted and validation is not None:
-        judges = method.draws_masks or validation.outcomes is not None
+        judges = method.draws_masks or validation.findings is not None
         scores = RuleScores(validation=validation.score(method, device) if judges else None)
     if target is None or not method.draws_masks:
         return scores
@@ -168,7 +170,8 @@ def require_rule(stage: Stage, method: Method) -> None:
 
     `method` may be on the meta device: it is asked for two heads with an image that has no pixels in memory.
     """
-    if stage.choose == "last" or (stage.choose == "validation" and stage.method.reads == "outcomes"):
+    judged = stage.method.reads in ("outcomes", "tagged")
+    if stage.choose == "last" or (stage.choose == "validation" and judged):
         return
     if not method.draws_masks:
         raise InputFault(

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -101,6 +102,32 @@ def _segmented_as_target(method: Method, images: Images) -> Logits:
     # A frozen segmenter scores the same on bare source images at every step; on re-drawn ones it judges the drawing.
     redrawn = method.restyle(images)
     return method.validate_segment(images) if redrawn is None else method.segment(redrawn)
+
+
+@dataclass(frozen=True)
+class TagScores:
+    """How well a classifier tells tags, over slices, each in [0, 1].
+
+    `f1` takes slices with a positive score for positive ones, and is 0 where it finds none of them.
+    """
+
+    f1: float
+    auc: float
+
+
+def validation_tags(
+    method: Method, store: SliceStore, rows: np.ndarray, tags: Sequence[float], device: torch.device
+) -> TagScores:
+    """F1 and AUC over held-out tagged slices, of which both kinds must be there."""
+    with looking(method, device):
+        parts = [method.judge(torch.from_numpy(store.images(chunk)).to(device)) for chunk in chunks_of(rows)]
+    scores = torch.cat([part for part in parts if part is not None]).double().cpu().numpy()
+    shown = np.asarray(tags) > 0
+    found = scores > 0
+    f1 = 2.0 * float((found & shown).sum()) / max(1, int(found.sum() + shown.sum()))
+    area = auc(scores, shown)
+    assert area is not None
+    return TagScores(f1, area)
 
 
 def validation_auc(

@@ -2,11 +2,16 @@
 
 import numpy as np
 
+from fewmask.data.store import SliceStore
 from fewmask.data.stream import Share
 from fewmask.errors import InputFault
-from fewmask.recipe import Stage
+from fewmask.recipe import Reads, Stage
+from fewmask.training.cohorts import BARE
 from fewmask.training.material import Material
-from fewmask.training.rules import TargetSlices, Validation
+from fewmask.training.rules import Measure, TargetSlices, Validation
+
+MEASURES: dict[Reads, Measure] = {"tagged": "F1", "outcomes": "AUC"}
+"""What scores the held-out slices of a stage that learns no masks."""
 
 
 def shares_of(stage: Stage, number: int, material: Material, ranks: int) -> tuple[Share, ...]:
@@ -28,19 +33,38 @@ def shares_of(stage: Stage, number: int, material: Material, ranks: int) -> tupl
 
 
 def _share(stage: Stage, material: Material, role: str, batch: int, number: int) -> Share:
-    store = material.stores[role]
+    store, soft = material.stores[role], None
     rows = store.rows_of(material.splits[role].train)
+    if stage.method.reads == "tagged":
+        rows = _tagged_rows(store, rows, material)
+    if stage.method.reads == "soft" and material.soft is not None:
+        soft = material.soft
+        rows = np.intersect1d(rows, np.array(soft.rows, dtype=np.int64))
+        if len(rows) == 0:
+            raise InputFault(
+                f"stage {stage.name}: no slice has a pseudo-label to learn from; look at pseudo_labels in the run "
+                f"folder, train the classifier longer, or --set {stage.name}.pseudo_labels.slices=all"
+            )
     if role == "target" and len(rows) < 2:
         raise InputFault(
             f"{material.splits[role].cohort}: a single target image has no style to learn, only itself; add images "
             "to the target (they need no masks), or segment it with the source's own run"
         )
-    outcomes = _outcomes_at(rows, stage, role, material)
-    return Share(store, tuple(rows.tolist()), batch, role != "target", number, outcomes)
+    findings = _findings_at(rows, stage, role, material)
+    return Share(store, tuple(rows.tolist()), batch, role not in BARE, number, findings, soft)
 
 
-def _outcomes_at(rows: np.ndarray, stage: Stage, role: str, material: Material) -> tuple[float, ...] | None:
-    """The outcome of each row's case, or None where the stage reads none."""
+def _tagged_rows(store: SliceStore, rows: np.ndarray, material: Material) -> np.ndarray:
+    """Those of the rows that somebody has tagged."""
+    assert material.tags is not None
+    known = [tag is not None for tag in material.tags.at(store, rows)]
+    return rows[np.array(known, dtype=bool)]
+
+
+def _findings_at(rows: np.ndarray, stage: Stage, role: str, material: Material) -> tuple[float, ...] | None:
+    """The outcome of each row's case, or the row's own tag; None where the stage reads neither."""
+    if stage.method.reads == "tagged" and material.tags is not None:
+        return tuple(tag for tag in material.tags.at(material.stores[role], rows) if tag is not None)
     if stage.method.reads != "outcomes" or material.outcomes is None:
         return None
     outcomes = material.outcomes.of(role)
@@ -51,6 +75,8 @@ def _parts(stage: Stage, material: Material) -> dict[str, int]:
     """How many images of each role a step takes."""
     if stage.method.reads == "adaptation":
         return {"source": stage.batch, "target": stage.batch}
+    if stage.method.reads in ("tagged", "soft"):
+        return {"tags": stage.batch}
     if len(material.labelled_roles) == 2:
         of_masks = min(max(round(stage.batch * stage.masks_share), 1), stage.batch - 1)
         return {"source": stage.batch - of_masks, "masks": of_masks}
@@ -66,29 +92,39 @@ def validation_of(stage: Stage, material: Material) -> Validation | None:
     """
     if stage.choose != "validation" and not stage.keep_candidates:
         return None
-    adapts = stage.method.reads == "adaptation"
-    role = "masks" if "masks" in material.stores and not adapts else "source"
-    rows = material.stores[role].rows_of(material.splits[role].validation)
-    outcomes = _outcomes_at(rows, stage, role, material)
-    fault = _fault_of_validation(stage, material.splits[role].cohort, rows, outcomes)
+    reads = stage.method.reads
+    role = _validated_role(stage, material)
+    cohort, store = material.splits["tags" if role == "held_out" else role].cohort, material.stores[role]
+    rows = store.rows_of(store.cases if role == "held_out" else material.splits[role].validation)
+    if reads == "tagged":
+        rows = _tagged_rows(store, rows, material)
+    findings = _findings_at(rows, stage, role, material)
+    fault = _fault_of_validation(stage, cohort, rows, findings)
     if fault is None:
-        return Validation(
-            material.splits[role].cohort, material.stores[role], rows, outcomes, as_target=adapts
-        )
+        measure = MEASURES.get(reads, "Dice")
+        return Validation(cohort, store, rows, measure, findings, as_target=reads == "adaptation")
     if stage.choose == "validation":
         raise InputFault(fault)
     return None
 
 
+def _validated_role(stage: Stage, material: Material) -> str:
+    """The cohort whose held-out patients score a stage."""
+    if stage.method.reads in ("tagged", "soft"):
+        return "tags" if stage.method.reads == "tagged" else "held_out"
+    return "masks" if "masks" in material.stores and stage.method.reads != "adaptation" else "source"
+
+
 def _fault_of_validation(
-    stage: Stage, cohort: str, rows: np.ndarray, outcomes: tuple[float, ...] | None
+    stage: Stage, cohort: str, rows: np.ndarray, findings: tuple[float, ...] | None
 ) -> str | None:
     """Why the held-out slices cannot choose, with the remedy."""
     if len(rows) == 0:
         return f"{cohort}: nobody is held out for validation; raise --set split.validation"
-    if outcomes is not None and len(set(outcomes)) < 2:
+    if findings is not None and len(set(findings)) < 2:
+        what, measure = ("tag", "F1") if stage.method.reads == "tagged" else ("outcome", "AUC")
         return (
-            f"{cohort}: all patients held out for validation have one outcome, so no AUC can "
+            f"{cohort}: all patients held out for validation have one {what}, so no {measure} can "
             f"choose; raise --set split.validation, or take the last step with --set {stage.name}.choose=last"
         )
     return None

@@ -29,6 +29,7 @@ from fewmask.training.fit import Job, fit, unwinding
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
 from fewmask.training.material import Material, assemble, load_material
+from fewmask.training.relabel import relabelled
 from fewmask.training.restyle import restyled
 from fewmask.training.rules import require_rule
 from fewmask.training.run import Run, environment
@@ -204,6 +205,7 @@ def _stage(
             return trained_method(recipe, earlier, task, run)
 
         material = restyled(material, folder, translators, lambda: read_cohorts(recipe)[0], fabric, progress)
+    material = _labelled(fabric, run, recipe, stage, material, progress)
     shares = shares_of(stage, number, material, rank_count())
     target = target_slices_of(stage, material)
     job = Job(recipe, stage, number, shares, validation_of(stage, material), checkpoints, target)
@@ -219,6 +221,30 @@ def _stage(
             )
         fit(fabric, method, job, journal, position)
     fabric.barrier()
+
+
+def _labelled(
+    fabric: Fabric, run: Run, recipe: Recipe, stage: Stage, material: Material, progress: Progress
+) -> Material:
+    """The material with the pseudo-labels that a stage learns from, where an earlier stage makes them."""
+    if stage.labelled_by is None or stage.pseudo_labels is None:
+        return material
+    earlier = recipe.stage(stage.labelled_by)
+
+    def classifier() -> Method:
+        return trained_method(recipe, earlier, material.task, run)
+
+    return relabelled(
+        material,
+        run.folder / "stages" / stage.name,
+        classifier,
+        stage.pseudo_labels,
+        lambda: read_cohorts(recipe)[0],
+        recipe.cohorts.corrections,
+        fabric,
+        progress,
+        tell,
+    )
 
 
 def _announce(fabric: Fabric, build: Callable[[], Method], job: Job, position: Position) -> None:

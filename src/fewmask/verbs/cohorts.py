@@ -9,7 +9,7 @@ from fewmask.verbs.options import AsJson, one_of, print_result
 
 
 def phantom(
-    kind: Annotated[str, typer.Argument(help="placenta, nested, cardiac or abdomen.")],
+    kind: Annotated[str, typer.Argument(help="placenta, nested, cardiac, abdomen or fetal_brain.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the cohorts into.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     cases: Annotated[int | None, typer.Option(help="Cases of each cohort.")] = None,
@@ -39,9 +39,19 @@ def check(
 
 
 def convert(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="mmwhs, sifa, chaos or btcv.")],
-    folder: Annotated[Path, typer.Argument(metavar="IN", help="The folder that was downloaded.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the nnU-Net folders into.")],
+    format: Annotated[
+        str, typer.Argument(metavar="FORMAT", help="mmwhs, sifa, chaos, btcv or tags-from-masks.")
+    ],
+    folder: Annotated[
+        Path, typer.Argument(metavar="IN", help="The folder that was downloaded, or any dataset with masks.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="Folder to write the nnU-Net folders into; with tags-from-masks, the folder itself.",
+        ),
+    ],
     crop: Annotated[
         str | None,
         typer.Option(help="Box around the labels: 256mm, 256x160x256vox or none. mmwhs: 256mm, else none."),
@@ -64,7 +74,7 @@ def convert(
         bool, typer.Option("--unlabelled", help="Keep the challenge's images without labels, to train on.")
     ] = False,
 ) -> None:
-    """Turn a published dataset (MM-WHS, SIFA's files of it, CHAOS, BTCV) into nnU-Net folders."""
+    """Turn a published dataset (MM-WHS, SIFA's files of it, CHAOS, BTCV) into nnU-Net folders, or masks into tags."""
     from fewmask.console import progress
     from fewmask.data.convert.convert import convert as run_convert
     from fewmask.data.convert.options import Options
@@ -73,5 +83,9 @@ def convert(
         one_of("--label-5", label_5, ("ignore", "background"))
     fifth = None if label_5 is None else "ignore" if label_5 == "ignore" else "background"
     options = Options(crop, window, clip_top, zscore, fifth, partial, unlabelled)
-    for written in run_convert(format, folder, out, options=options, progress=progress):
+
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
+    for written in run_convert(format, folder, out, options=options, progress=progress, tell=tell):
         typer.echo(str(written))

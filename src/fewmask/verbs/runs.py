@@ -17,11 +17,23 @@ def train(
     target: Annotated[
         Path | None, typer.Option(help="Images without masks; its masks are never opened.")
     ] = None,
+    tags: Annotated[
+        Path | None, typer.Option(help="A dataset whose slices.csv tells which slices show the object.")
+    ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="Mended pseudo-masks, which take the place of the run's own.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="ImageNet weights (torchvision's file) for a classifier of tags.")
+    ] = None,
     source_channel: Annotated[
         str | None, typer.Option(help="Channel of the source, by name or number.")
     ] = None,
     target_channel: Annotated[
         str | None, typer.Option(help="Channel of the target, by name or number.")
+    ] = None,
+    tags_channel: Annotated[
+        str | None, typer.Option(help="Channel of the tagged dataset, by name or number.")
     ] = None,
     outcome: Annotated[
         str | None, typer.Option(help='What to learn: a column of cases.csv, or e.g. "fir>=2".')
@@ -43,9 +55,15 @@ def train(
     from fewmask.recipes.reading import resolve
     from fewmask.training.train import train as run_training
 
-    folders = {"masks": masks, "source": source, "target": target}
-    channels = {"source_channel": source_channel, "target_channel": target_channel}
-    resolved = resolve(recipe, small, folders, channels, start_from, precision, changes or [], outcome)
+    folders = {"masks": masks, "source": source, "target": target, "tags": tags, "corrections": corrections}
+    channels = {
+        "source_channel": source_channel,
+        "target_channel": target_channel,
+        "tags_channel": tags_channel,
+    }
+    resolved = resolve(
+        recipe, small, folders, channels, start_from, precision, changes or [], outcome, weights
+    )
     one_of("--device", device, ("auto", "cpu", "cuda"))
     if run_training(resolved, out, device=device, devices=devices, cache=cache, progress=progress):
         typer.echo(str(out))

@@ -64,9 +64,10 @@ class Account:
 
 
 def write_case(root: Path, placed: Placed, image: Raster, classes: NDArray[np.uint8] | None) -> None:
-    """Write a volume (1, X, Y, Z) and its classes (X, Y, Z) as nnU-Net names them."""
+    """Write a volume (C, X, Y, Z), a file a channel, and its classes (X, Y, Z) as nnU-Net names them."""
     suffix = "Tr" if placed.part == "train" else "Ts"
-    _write(root / f"images{suffix}" / f"{placed.name}_0000{ENDING}", image.array[0], image)
+    for index, channel in enumerate(image.array):
+        _write(root / f"images{suffix}" / f"{placed.name}_{index:04d}{ENDING}", channel, image)
     if classes is not None:
         _write(root / f"labels{suffix}" / f"{placed.name}{ENDING}", classes, image)
 

@@ -1,0 +1,137 @@
+"""The pseudo-labels of one case: where its classifier looks, fused, and grown from seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from fewmask.data.prepared_case import PreparedCase
+from fewmask.errors import InputFault
+from fewmask.methods.base import Method
+from fewmask.pseudo_label_config import CamMaps, PseudoLabels
+from fewmask.pseudo_labels.audit import Doubts, doubts_of
+from fewmask.pseudo_labels.expansion import expand
+from fewmask.pseudo_labels.fusion import fused
+from fewmask.pseudo_labels.seeds import least_variance_threshold
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a classifier makes of slices: `scores` (B,), `maps` (B, M, S, S) and `fused` (B, S, S) in [0, 1]."""
+
+    scores: Tensor
+    maps: Tensor
+    fused: Tensor
+
+
+@dataclass(frozen=True)
+class CaseLabels:
+    """The pseudo-labels of a case's N slices at the prepared size, on the CPU.
+
+    `shown` (N,) bool are the slices that got one: those tagged as showing the object, or, where nobody has tagged,
+    those that the classifier finds positive; all else is 0. `labels` (N, S, S) in [0, 1] are above `levels` (N,) where
+    the object is. `thresholds` (N,) turned the fused maps into masks, of which `pixels` (N, 2) and `boxes` (N, 4) are
+    the seeds as in `Seeds`, -1 where none was grown.
+    """
+
+    scores: Tensor
+    shown: Tensor
+    maps: Tensor
+    fused: Tensor
+    labels: Tensor
+    levels: Tensor
+    thresholds: Tensor
+    pixels: Tensor
+    boxes: Tensor
+    doubts: tuple[Doubts, ...]
+
+
+@dataclass(frozen=True)
+class PseudoLabeller:
+    """A trained classifier, the options, and the threshold that was chosen on validation (None: one a slice)."""
+
+    method: Method
+    options: PseudoLabels
+    fabric: Fabric
+    threshold: float | None = None
+
+    def look(self, images: Tensor) -> Looked:
+        """Ask the classifier about prepared images (B, C, S, S)."""
+        there = images.to(self.fabric.device)
+        self.method.eval()
+        with torch.no_grad(), self.fabric.autocast():
+            scores = self.method.judge(there)
+        with self.fabric.autocast():
+            maps = self._maps(there)
+        if maps is None or scores is None:
+            raise InputFault(
+                "labelled_by: names a stage that learns no tags, or makes no such maps; mend the recipe"
+            )
+        return Looked(scores.float().cpu(), maps, fused(maps, self.options.weighting))
+
+    def _maps(self, images: Tensor) -> Tensor | None:
+        """(B, M, S, S) on the CPU, without gradients."""
+        if isinstance(self.options.maps, CamMaps):
+            maps = self.method.layer_maps(images, self.options.maps)
+        else:
+            with torch.no_grad():
+                own = self.method.own_maps(images)
+            maps = None if own is None else own[:, None]
+        return None if maps is None else maps.detach().float().cpu()
+
+    def label(self, prepared: PreparedCase, tags: Sequence[float | None] | None) -> CaseLabels:
+        """The pseudo-labels of one case; without `tags` the classifier says which slices show the object."""
+        parts: list[CaseLabels] = []
+        start = 0
+        for images in prepared.chunks():
+            own = None if tags is None else tags[start : start + len(images)]
+            parts.append(self._chunk(images, own))
+            start += len(images)
+        return _joined(parts)
+
+    def _chunk(self, images: Tensor, tags: Sequence[float | None] | None) -> CaseLabels:
+        looked = self.look(images)
+        shown = looked.scores > 0 if tags is None else torch.tensor([tag == 1.0 for tag in tags])
+        grey = grey_of(images)
+        maps = torch.where(shown[:, None, None, None], looked.maps, 0.0)
+        whole = torch.where(shown[:, None, None], looked.fused, 0.0)
+        thresholds = self._thresholds(grey, whole)
+        config = self.options.expansion
+        grown = None if config is None else expand(grey, whole, thresholds, config)
+        doubts = doubts_of(maps, whole, thresholds, shown, grown)
+        labels = whole if grown is None else grown.label
+        levels = thresholds if grown is None else torch.full_like(thresholds, 0.5)
+        boxes = torch.full((len(images), 4), -1) if grown is None else grown.seeds.box
+        pixels = torch.full((len(images), 2), -1) if grown is None else grown.seeds.pixel
+        return CaseLabels(
+            looked.scores, shown, maps, whole, labels, levels, thresholds, pixels, boxes, tuple(doubts)
+        )
+
+    def _thresholds(self, grey: Tensor, maps: Tensor) -> Tensor:
+        if self.threshold is not None:
+            return torch.full((len(maps),), self.threshold)
+        return least_variance_threshold(grey, maps)
+
+
+def grey_of(images: Tensor) -> Tensor:
+    """The slice itself (B, H, W): the mean of its channels, of which neighbours lie evenly around the middle one."""
+    channels = images.shape[1]
+    return images[:, channels // 2] if channels % 2 else images.mean(1)
+
+
+def _joined(parts: Sequence[CaseLabels]) -> CaseLabels:
+    """The labels of a case from those of its chunks."""
+    return CaseLabels(
+        torch.cat([part.scores for part in parts]),
+        torch.cat([part.shown for part in parts]),
+        torch.cat([part.maps for part in parts]),
+        torch.cat([part.fused for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        torch.cat([part.levels for part in parts]),
+        torch.cat([part.thresholds for part in parts]),
+        torch.cat([part.pixels for part in parts]),
+        torch.cat([part.boxes for part in parts]),
+        tuple(doubts for part in parts for doubts in part.doubts),
+    )
