@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -44,16 +45,23 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
     Raises InputFault, one line, for an unknown key (with the nearest known one), a missing key or a wrong type.
     """
     try:
-        return TypeAdapter(kind).validate_python(dict(mapping))
+        return _strict(kind).validate_python({"value": dict(mapping)}).value
     except ValidationError as error:
         raise InputFault(_one_line(error, kind, where)) from None
+
+
+@lru_cache
+def _strict(kind: type[Any]) -> TypeAdapter[Any]:
+    """Reads `{"value": ...}`; unknown keys are errors however deep they lie, which a dataclass alone would not say."""
+    holder = dataclasses.make_dataclass("_Strict", [("value", kind)], namespace={"__pydantic_config__": STRICT})
+    return TypeAdapter(holder)
 
 
 def _one_line(error: ValidationError, kind: type[Any], where: str) -> str:
     faults = error.errors()
     # A mistyped key is also a missing one; the typing error is the one to tell.
     first = next((fault for fault in faults if fault["type"] in UNKNOWN_KEY), faults[0])
-    path = [str(part) for part in first["loc"]]
+    path = [str(part) for part in first["loc"][1:]]
     key = ".".join(path)
     if first["type"] in UNKNOWN_KEY:
         return f"{where}: unknown key {key!r}; {did_you_mean(path[-1], _field_names(kind))}"

@@ -26,7 +26,7 @@ from fewmask.training.journal import Journal
 from fewmask.training.material import Material
 from fewmask.training.play import play
 from fewmask.training.shares import shares_of, validation_of
-from tests.contracts.tiny import TASK, Named, cpu, every_stage, tiny_material, tiny_recipe
+from tests.contracts.tiny import TASK, Named, cpu, every_stage, task_of, tiny_material, tiny_recipe
 
 STAGES = every_stage()
 
@@ -47,8 +47,9 @@ def build(named: Named, stage: Stage | None = None) -> Method:
     recipe = tiny_recipe(named.recipe)
     stage = stage or recipe.stages[named.stage]
     torch.manual_seed(3)
-    segmenter = recipe.stage(stage.segmenter).method.build(TASK, None).segmenter if stage.segmenter else None
-    return stage.method.build(TASK, segmenter)
+    task = task_of(stage)
+    segmenter = recipe.stage(stage.segmenter).method.build(task, None).segmenter if stage.segmenter else None
+    return stage.method.build(task, segmenter)
 
 
 def batch_for(stage: Stage, material: Material, step: int = 0) -> Batch:
@@ -202,7 +203,9 @@ def test_saved_and_loaded_it_answers_alike(named: Named, material: Material, tmp
     with torch.no_grad():
         logits, repeated = answer(method, images), answer(again.eval(), images)
     shapes = (
-        {(2, len(TASK.classes), TASK.size, TASK.size)} if method.draws_masks else {(2,), tuple(images.shape)}
+        {(2, len(method.task.classes), TASK.size, TASK.size)}
+        if method.draws_masks
+        else {(2,), tuple(images.shape)}
     )
     assert tuple(logits.shape) in shapes
     assert torch.equal(logits, repeated)

@@ -1,6 +1,6 @@
 """The smallest real inputs: two-hospital stores of 32-pixel slices, and every named recipe narrowed to fit them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from fewmask.config import to_mapping
 from fewmask.data.outcomes import OutcomeRule
 from fewmask.data.preparation import Intensity, Preparation
+from fewmask.data.soft_labels import SoftLabels
 from fewmask.data.split import Split
 from fewmask.data.store import SliceStore
 from fewmask.methods.kinds import KINDS
@@ -18,10 +19,12 @@ from fewmask.recipes.names import RECIPES
 from fewmask.shapes import Task
 from fewmask.training.material import Material
 from fewmask.training.outcomes import LearntOutcomes
+from fewmask.training.tags import LearntTags
 
 SIZE = 32
 CLASSES = ("background", "disc", "ruler")
 TASK = Task(3, CLASSES, SIZE)
+TAG_TASK = Task(3, ("background", "disc"), SIZE, 0.6)
 
 NARROW: dict[str, Any] = {
     "width": 4,
@@ -36,6 +39,15 @@ NARROW: dict[str, Any] = {
 """Widths for the tests, applied wherever a method's config has a field of that name."""
 
 
+NARROW_NETWORK: dict[str, Any] = {"widths": [4, 8], "width": 1 / 32}
+"""The same for the config of a method's one network."""
+
+
+def task_of(stage: Stage) -> Task:
+    """What a stage is asked for on the tiny stores: one tagged object, or all classes."""
+    return TAG_TASK if stage.method.reads in ("tagged", "soft") else TASK
+
+
 def tiny_recipe(name: str, steps: int = 3) -> Recipe:
     """A named recipe, narrow and short, at 32 pixels."""
     mapping = to_mapping(RECIPES[name](True))
@@ -45,8 +57,8 @@ def tiny_recipe(name: str, steps: int = 3) -> Recipe:
         stage["method"] |= {key: value for key, value in NARROW.items() if key in stage["method"]}
         if "width" in stage["method"].get("attention", {}):
             stage["method"]["attention"]["width"] = 4
-        if "network" in stage["method"]:
-            stage["method"]["network"]["widths"] = [4, 8]
+        network = stage["method"].get("network", {})
+        network |= {key: value for key, value in NARROW_NETWORK.items() if key in network}
     return recipe_from_mapping(mapping, KINDS, name)
 
 
@@ -69,20 +81,32 @@ def write_store(folder: Path, seed: int, labelled: bool, count: int = 7) -> Slic
 
 
 def tiny_material(folder: Path) -> Material:
-    """A labelled source, every other case with an outcome, and an unlabelled target."""
+    """A labelled source, every other case with an outcome, an unlabelled target, and a cohort with tags.
+
+    Two of three cases of that one are tagged as showing the disc; all have pseudo-labels.
+    """
     stores = {
         "source": write_store(folder / "source", 1, labelled=True),
         "target": write_store(folder / "target", 2, labelled=False),
+        "tags": write_store(folder / "tags", 3, labelled=False),
+        "held_out": write_store(folder / "held_out", 3, labelled=True),
     }
     names = stores["source"].cases
     splits = {
         "source": Split("source", "patient", 0, names[:5], names[5:], ()),
         "target": Split("target", "patient", 0, names, (), ()),
+        "tags": Split("tags", "patient", 0, names[:5], names[5:], ()),
     }
     preparations = {role: Preparation(role, 3, SIZE, (Intensity("fixed"),) * 3) for role in stores}
     outcomes = {name: float(place % 2) for place, name in enumerate(names)}
     learnt = LearntOutcomes(OutcomeRule("sign", ">=", "1"), {"source": outcomes})
-    return Material(TASK, splits, preparations, stores, learnt)
+    held_out = folder / "held_out" / "masks.npy"
+    np.save(held_out, (np.load(held_out) == 1).astype(np.uint8))
+    tags = LearntTags("disc", {name: (float(place % 3 > 0),) for place, name in enumerate(names)})
+    soft = SoftLabels(folder / "soft_labels.npy", tuple(range(5)))
+    discs = stores["source"].masks(np.arange(len(names))) == 1
+    np.save(soft.path, np.stack([0.8 * discs, 0.9 * discs], axis=1).astype(np.float16))
+    return Material(TASK, splits, preparations, stores, learnt, tags, soft)
 
 
 def cpu() -> Fabric:
@@ -102,12 +126,16 @@ class Named:
 
 
 def every_stage() -> list[Named]:
-    """Each stage of each named recipe, once: recipes share stages, and names are aliases."""
+    """Each stage of each named recipe, once: recipes share stages, and names are aliases.
+
+    Where its pseudo-labels come from does not change how a stage trains.
+    """
     seen: list[Stage] = []
     found: list[Named] = []
     for name, build in RECIPES.items():
         for number, stage in enumerate(build(True).stages):
-            if stage not in seen:
-                seen.append(stage)
+            training = replace(stage, labelled_by=None, pseudo_labels=None)
+            if training not in seen:
+                seen.append(training)
                 found.append(Named(name, number))
     return found

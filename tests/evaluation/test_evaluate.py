@@ -71,7 +71,7 @@ def test_scores_of_a_dataset(dataset, tmp_path):
     assert tuple(rows[0]) == COLUMNS
     assert ",".join(COLUMNS) == (
         "case,patient,class,dice,iou,hd95,hd95_pooled,assd,nsd,sensitivity,precision,"
-        "voxels_truth,voxels_predicted,status,unit,masd,masd_voxels"
+        "voxels_truth,voxels_predicted,status,unit,masd,masd_voxels,hd95_voxels"
     )
     found = {(row["case"], row["class"]): row for row in rows}
     assert len(found) == len(rows) == 6
@@ -144,6 +144,7 @@ def test_volumes_are_measured_in_mm(tmp_path):
     assert row["unit"] == summary.unit == "mm"
     assert row["class"] == "class_1"
     assert float(row["hd95"]) == 4.0
+    assert float(row["hd95_voxels"]) == summary.overall.metrics.hd95_voxels.mean == 1.0
     assert float(row["assd"]) == 2.0
     assert float(row["dice"]) == 0.5
 

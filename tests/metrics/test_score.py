@@ -15,7 +15,7 @@ TRUTH = _classes([0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0])
 
 def test_a_perfect_case():
     (score,) = score_case(TRUTH, TRUTH, 2, (1.0, 1.0))
-    assert [getattr(score, metric) for metric in METRICS] == [1, 1, 0, 0, 0, 1, 1, 1, 0, 0]
+    assert [getattr(score, metric) for metric in METRICS] == [1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0]
     assert (score.status, score.voxels_truth, score.voxels_predicted) == ("ok", 4, 4)
 
 
@@ -25,7 +25,7 @@ def test_missed_scores_the_worst_case():
     assert score.status == "missed"
     assert (score.dice, score.iou, score.nsd, score.sensitivity, score.precision) == (0, 0, 0, 0, 0)
     assert (score.hd95, score.hd95_pooled, score.assd, score.masd) == pytest.approx([diagonal] * 4)
-    assert score.masd_voxels == pytest.approx(np.hypot(3, 4))
+    assert (score.masd_voxels, score.hd95_voxels) == pytest.approx([np.hypot(3, 4)] * 2)
 
 
 def test_false_alarm_counts_against_the_mean():
@@ -35,6 +35,7 @@ def test_false_alarm_counts_against_the_mean():
     assert score.sensitivity is None
     assert score.hd95 == pytest.approx(np.hypot(6.0, 12.0))
     assert (score.masd, score.masd_voxels) == (pytest.approx(np.hypot(6.0, 12.0)), pytest.approx(5.0))
+    assert score.hd95_voxels == pytest.approx(5.0)
 
 
 def test_absent_earns_nothing():

@@ -73,9 +73,12 @@ def test_scores_equal_monai_and_medpy(number):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         monai_hd95 = compute_hausdorff_distance(*tensors, percentile=95, **options)
+        in_voxels = options | {"spacing": (1.0,) * truth.ndim}
+        monai_voxels = compute_hausdorff_distance(*tensors, percentile=95, **in_voxels)
         monai_nsd = compute_surface_dice(*tensors, class_thresholds=[1.45], **options)
         monai_pooled = compute_average_surface_distance(*tensors, symmetric=True, **options)
     assert ours.hd95 == pytest.approx(float(monai_hd95), abs=1e-4)
+    assert ours.hd95_voxels == pytest.approx(float(monai_voxels), abs=1e-4)
     assert ours.nsd == pytest.approx(float(monai_nsd), abs=1e-4)
     assert ours.hd95_pooled == pytest.approx(medpy_hd95(predicted, truth, spacing), abs=1e-4)
     assert ours.assd == pytest.approx(float(monai_pooled), abs=1e-4)
@@ -125,7 +128,9 @@ def test_any_mask_of_any_size_and_spacing(seed, sides, lengths):
     np.testing.assert_allclose(np.sort(ours.from_truth), _by_definition(*masks, spacing), atol=1e-9)
     swapped = surface_scores(masks[1], masks[0], spacing)
     assert swapped == surface_scores(masks[0], masks[1], spacing)
-    assert surface_scores(masks[0], masks[0], spacing) == surface.SurfaceScores(0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+    assert surface_scores(masks[0], masks[0], spacing) == surface.SurfaceScores(
+        0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0
+    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -186,6 +191,8 @@ def test_masd_by_hand():
     assert scores.masd == pytest.approx((0 + (0 + 2 + 4 + 6) / 4) / 2)
     assert scores.masd_voxels == pytest.approx((0 + (0 + 1 + 2 + 3) / 4) / 2)
     assert scores.assd == pytest.approx((0 + 0 + 2 + 4 + 6) / 5)
+    assert scores.hd95 == pytest.approx(5.7)  # numpy's percentile of 0, 2, 4, 6: 0.85 of the way from 4 to 6
+    assert scores.hd95_voxels == pytest.approx(2.85)
 
 
 @pytest.mark.parametrize(("spacing", "searches"), [((2.5, 2.5), 2), ((1.0, 1.0), 2), ((1.0, 2.5), 4)])

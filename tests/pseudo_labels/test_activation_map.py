@@ -24,6 +24,7 @@ from fewmask.pseudo_labels.activation_map import (
     maps_of,
     score_cam,
 )
+from fewmask.pseudo_labels.channel_scores import shown_alone
 
 torch.set_num_threads(1)
 
@@ -393,7 +394,7 @@ class InPlace(nn.Module):
 
 @pytest.mark.parametrize("ask", ASKS)
 def test_in_place_layers_do_not_spoil_maps_and_outputs_may_be_several(ask: Ask) -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(10)
     careful, careless = InPlace(False), InPlace(True)
     careless.load_state_dict(careful.state_dict())
     images = slices(2, side=12)
@@ -483,6 +484,23 @@ def test_maps_without_a_positive_value_stay_zero(ask: Ask) -> None:
     maps = ask(network, images, [network.layer("head")], shown)
     assert not maps.raw.any()
     assert not maps.normalised.any()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.7, -1.3])
+def test_a_constant_map_shows_nothing(value: float) -> None:
+    """Interpolating it rounds, and the remainder must not be stretched to a picture."""
+    seen: list[Tensor] = []
+
+    def judge(images: Tensor) -> Tensor:
+        seen.append(images)
+        return images.mean((1, 2, 3))
+
+    maps = torch.full((1, 2, 5, 5), value)
+    maps[0, 1, 2, 2] += 0.01
+    shares = shown_alone(judge, slices(1), maps, hidden=-1.0, at_once=1)
+    assert torch.equal(seen[0], torch.full((1, 1, 32, 32), -1.0))
+    assert seen[1].max() > -1.0
+    assert shares.sum().item() == pytest.approx(1.0)
 
 
 def test_a_score_of_exactly_zero() -> None:

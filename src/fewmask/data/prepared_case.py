@@ -64,6 +64,13 @@ class PreparedCase:
         """Prepared slices (n, K, S, S) on the slices' own grid (n, K, H, W)."""
         return replace_in_original(prepared, self.place)
 
+    def masks_on_own_grid(self, masks: torch.Tensor) -> torch.Tensor:
+        """Prepared masks (n, S, S) of one object on the slices' own grid: (n, 1, H, W), uint8, 1 where it is.
+
+        They are brought there as numbers between 0 and 1, and the object is where more than half is left.
+        """
+        return (self.on_own_grid(masks[:, None].float()) > 0.5).to(torch.uint8)
+
     def as_it_lay(self, parts: Sequence[torch.Tensor]) -> np.ndarray:
         """Slices (n, K, H, W) on their own grid, put together in the axes of the file: (K, *spatial)."""
         volume = assembled(torch.cat(list(parts)).numpy(), self.preparation)

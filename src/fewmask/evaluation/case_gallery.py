@@ -101,7 +101,7 @@ def prediction_of(case: str, entry: Entry) -> Path | None:
 
 def slice_axis_of(record: RunRecord) -> int:
     """The axis that the run cut its volumes across, in RAS order; the last where nothing says so."""
-    for role in ("target", "masks", "source"):
+    for role in ("target", "masks", "source", "tags"):
         if role in record.preparations:
             axis = record.preparations[role].slice_axis
             return 2 if axis is None else axis

@@ -11,6 +11,7 @@ import numpy as np
 from fewmask.data.split import SAME_PATIENT
 from fewmask.evaluation.run_record import RunRecord, Scores
 from fewmask.evaluation.summary import Statistic
+from fewmask.evaluation.tags_record import chosen_by_masks
 from fewmask.metrics.interval import Interval, bootstrap_interval
 from fewmask.recipe import Recipe
 
@@ -61,13 +62,16 @@ class Paired:
 def role_of(record: RunRecord, first: RunRecord) -> Role:
     """What a run is beside the first one.
 
-    The floor is a supervised training on the first run's source alone, the ceiling one on its target's masks.
+    The floor is a supervised training on the first run's source alone, the ceiling one on its target's masks. The
+    ceiling of a run that learns from tags is one on the masks of the same images.
     """
     if record.folder.resolve() == first.folder.resolve():
         return "method"
     if not _supervised_alone(record.recipe):
         return "other"
     labelled, wanted = _labelled(record), first.recipe.cohorts
+    if wanted.tags is not None:
+        return "ceiling" if labelled == {(wanted.tags, wanted.tags_channel)} else "other"
     # Where source and target are two channels of one folder, only the channel tells them apart.
     by_channel = wanted.source is not None and wanted.source == wanted.target
     learnt = labelled if by_channel else {(folder, None) for folder, _ in labelled}
@@ -175,6 +179,8 @@ def verdict(entries: Sequence[Entry]) -> tuple[Sentence, ...]:
         found.append(Sentence(text, "doubt"))
     if floor is not None and ceiling is not None:
         found.append(_between(record.scores, floor, ceiling))
+    if ceiling is not None and record.recipe.cohorts.tags is not None:
+        found += _beside_ceiling(record.scores, ceiling)
     return (*found, *_doubts(record, record.scores))
 
 
@@ -241,6 +247,19 @@ def _between(scores: Scores, floor: Scores, ceiling: Scores) -> Sentence:
     return Sentence(f"The method closes {100 * share:.0f} % of the gap between floor and ceiling.")
 
 
+def _beside_ceiling(scores: Scores, ceiling: Scores) -> list[Sentence]:
+    """How near a run that learns from tags comes to one that learns from masks, over the cases that both have."""
+    mine, theirs = case_dice(scores), case_dice(ceiling)
+    pairs = [(here, theirs[case]) for case, here in mine.items() if case in theirs]
+    both = [(here, there) for here, there in pairs if here is not None and there is not None]
+    total = sum(there for _, there in both)
+    if not total:
+        return [Sentence("The ceiling has no Dice on these cases and cannot be compared.", "doubt")]
+    share = sum(here for here, _ in both) / total
+    text = f"It reaches {100 * share:.0f} % of the Dice of its ceiling, which learnt the masks of the same images"
+    return [Sentence(f"{text} ({len(both)} paired cases).")]
+
+
 def _doubts(record: RunRecord, scores: Scores) -> list[Sentence]:
     """What would make the score mean less than it seems to."""
     found: list[Sentence] = []
@@ -257,17 +276,19 @@ def _doubts(record: RunRecord, scores: Scores) -> list[Sentence]:
 
 
 def cases_learnt(record: RunRecord, scores: Scores) -> int:
-    """How many of the scored cases trained the run, or chose its checkpoint, with their masks."""
+    """How many of the scored cases trained the run, or chose something in it, with their masks."""
     folders: Mapping[str, Path | None] = {
         "masks": record.recipe.cohorts.masks,
         "source": record.recipe.cohorts.source,
+        "tags": record.recipe.cohorts.tags if chosen_by_masks(record.recipe) else None,
     }
     count = 0
     for role, folder in folders.items():
         split = record.splits.get(role)
         if folder is None or split is None:
             continue
-        seen = {*split.train, *split.validation}
+        # Of patients who train by their tags the masks stay closed.
+        seen = {*split.validation} if role == "tags" else {*split.train, *split.validation}
         here = folder.resolve()
         count += sum(file.case in seen and file.truth.is_relative_to(here) for file in scores.files)
     return count

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import numpy as np
 
 from fewmask.config import to_mapping
 from fewmask.console import Progress, silent
-from fewmask.data import raster
 from fewmask.data.case import Case, Cohort
-from fewmask.data.geometry import Raster, laid_on, on_one_grid, size_text
 from fewmask.errors import InputFault
 from fewmask.evaluation.confusion_files import write_confusions
 from fewmask.evaluation.summary import (
@@ -23,19 +20,12 @@ from fewmask.evaluation.summary import (
     summarise_overall,
     summarise_pooled,
 )
-from fewmask.evaluation.truth import (
-    binary_values,
-    class_numbers,
-    class_values,
-    holds_class_numbers,
-    pair,
-    with_classes,
-)
+from fewmask.evaluation.truth import held_against, holds_class_numbers, pair, remapped_remark
 from fewmask.files import write_csv, write_json
 from fewmask.metrics.confusion import confusion_matrix
 from fewmask.metrics.score import METRICS, ClassScore, score_case
 
-_LATER = ("masd", "masd_voxels")
+_LATER = ("masd", "masd_voxels", "hd95_voxels")
 """Metrics whose columns stand last: scripts may count on the places of those that were there before."""
 
 _FIRST = tuple(metric for metric in METRICS if metric not in _LATER)
@@ -61,9 +51,7 @@ def evaluate(
     if not (math.isfinite(nsd_tolerance) and nsd_tolerance >= 0):
         raise InputFault(f"nsd_tolerance={nsd_tolerance}: must be 0 or more, in mm or px; the default is 2")
     pairing = pair(predictions, truth)
-    cohort = with_classes(replace(pairing.cohort, cases=pairing.cases))
-    if len(cohort.classes) < 2:
-        raise InputFault(f"{truth}: its dataset.json names no foreground class; add one under labels")
+    cohort = pairing.cohort
     rows: list[CaseScores] = []
     numbered = holds_class_numbers(predictions)
     remapped = 0
@@ -73,10 +61,8 @@ def evaluate(
             rows.append(scored)
             remapped += was_remapped
             done()
-    remarks = list(dict.fromkeys((*cohort.remarks, *pairing.remarks)))
-    if remapped:
-        remarks.append(f"{remapped} predictions were 0/255 or 0/1 other than the truth and were remapped")
-    summary = _summarise(rows, cohort, nsd_tolerance, pairing.unmatched, tuple(remarks))
+    remarks = (*pairing.remarks, *remapped_remark(remapped))
+    summary = _summarise(rows, cohort, nsd_tolerance, pairing.unmatched, remarks)
     _write_scores(out / "scores.csv", rows, cohort)
     write_confusions(out, cohort.classes, rows)
     write_json(out / "summary.json", _json(summary, rows))
@@ -88,41 +74,19 @@ def _score(
 ) -> tuple[CaseScores, bool]:
     """The scores of one case, and whether its prediction was written as 0/255 where the truth is 0/1."""
     assert case.mask is not None  # `pair` keeps only cases with a mask
-    truth, predicted = raster.read_label_values(case.mask), raster.read_label_values(path)
-    truth, predicted = laid_on(truth, predicted), laid_on(predicted, truth)
-    _check_geometry(truth, predicted, path)
-    truth_classes = raster.classes_of(truth.array[0], cohort, str(case.mask))
-    values = predicted.array[0]
-    remapped = None if numbered else binary_values(values, cohort)
-    if numbered:
-        predicted_classes = class_numbers(values, cohort, path)
-    else:
-        predicted_classes = class_values(values if remapped is None else remapped, cohort, path)
-    scores = score_case(
-        truth_classes, predicted_classes, len(cohort.classes), truth.spacing, nsd_tolerance=nsd_tolerance
-    )
+    held = held_against(case, path, cohort, numbered)
+    count = len(cohort.classes)
+    scores = score_case(held.true, held.predicted, count, held.spacing, nsd_tolerance=nsd_tolerance)
     row = CaseScores(
         case=case.name,
         patient=case.patient,
-        unit=truth.unit,
+        unit=held.unit,
         prediction=path.resolve(),
         truth=case.mask.resolve(),
         scores=tuple(scores),
-        confusion=confusion_matrix(truth_classes, predicted_classes, len(cohort.classes)),
+        confusion=confusion_matrix(held.true, held.predicted, count),
     )
-    return row, remapped is not None
-
-
-def _check_geometry(truth: Raster, predicted: Raster, path: Path) -> None:
-    """Refuse a prediction on another grid: its scores would be about the grid, not the structure."""
-    if truth.shape != predicted.shape:
-        sizes = [size_text(image.shape) for image in (predicted, truth)]
-        raise InputFault(f"{path}: size {sizes[0]}, but its truth has {sizes[1]}; segment the original image")
-    if not on_one_grid(truth, predicted):
-        raise InputFault(
-            f"{path}: its position or spacing differs from the truth's (affines differ); "
-            "resample it to the truth's grid"
-        )
+    return row, held.remapped
 
 
 def _summarise(

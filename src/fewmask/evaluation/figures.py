@@ -166,7 +166,7 @@ def _binned(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def validation_chart(curve: Curve, choice: Choice | None) -> Chart:
-    """The score on the held-out labelled patients over the steps, with the chosen step marked."""
+    """The score on the held-out patients over the steps, with the chosen step marked."""
     figure, axes = _canvas(4.4, 2.5)
     axes.plot(curve.steps, curve.values, color=SERIES[0], linewidth=1.5, marker="o", markersize=3)
     spoken = f"Validation {curve.term} in stage {curve.stage}, from {curve.values[0]:.3f} to {curve.values[-1]:.3f}"
@@ -190,7 +190,8 @@ def validation_chart(curve: Curve, choice: Choice | None) -> Chart:
     axes.set_ylim(top=min(1.02, max(curve.values) + 0.05))
     _step_axis(axes)
     svg = _svg(figure, f"validation-{curve.stage}", f"{spoken}.")
-    return Chart(svg, f"{curve.stage}: score on the held-out labelled patients")
+    kind = "tagged" if curve.term == "F1" else "labelled"
+    return Chart(svg, f"{curve.stage}: score on the held-out {kind} patients")
 
 
 def _canvas(width: float, height: float, left: float = 0.62, top: float = 0.1) -> tuple[Figure, Axes]:

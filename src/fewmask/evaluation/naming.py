@@ -82,7 +82,12 @@ def read_rosters(records: Sequence[RunRecord]) -> dict[Path, Roster]:
 def cohort_folders(recipe: Recipe) -> dict[str, Path]:
     """The recipe's folders by role."""
     cohorts = recipe.cohorts
-    found = {"masks": cohorts.masks, "source": cohorts.source, "target": cohorts.target}
+    found = {
+        "tags": cohorts.tags,
+        "masks": cohorts.masks,
+        "source": cohorts.source,
+        "target": cohorts.target,
+    }
     return {role: folder for role, folder in found.items() if folder is not None}
 
 
@@ -102,7 +107,10 @@ def names_of(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], pseud
     numbers = {name: f"case-{index:03d}" for index, name in enumerate(sorted(scored), start=1)}
     instead: dict[str, str] = {}
     for record in records:
-        for role, folder in cohort_folders(record.recipe).items():
+        folders = cohort_folders(record.recipe)
+        if record.recipe.cohorts.corrections is not None:
+            folders["corrections"] = record.recipe.cohorts.corrections
+        for role, folder in folders.items():
             instead[str(folder)] = f"{role} folder" if pseudonyms else folder.name
             if pseudonyms:
                 instead[folder.name] = f"{role} folder"

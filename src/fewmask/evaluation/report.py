@@ -31,6 +31,7 @@ from fewmask.evaluation.naming import Names, Roster, names_of, read_rosters
 from fewmask.evaluation.run_record import RunRecord, read_run
 from fewmask.evaluation.safety_section import SafetySection, safety_section
 from fewmask.evaluation.score_table import Block, headings, score_blocks
+from fewmask.evaluation.tags_section import TagsSection, tags_section
 from fewmask.evaluation.translation_gallery import TranslationGallery, translation_gallery
 from fewmask.files import write_text
 
@@ -69,6 +70,7 @@ class Page:
     confusion: ConfusionTables
     redrawn: TranslationGallery
     safety: SafetySection | None
+    tags: TagsSection | None
     classes: tuple[str, ...]
     translations: tuple[Translation, ...]
     validations: tuple[Chart, ...]
@@ -143,6 +145,7 @@ def _page(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], names: N
         confusion=confusion_tables(entries),
         redrawn=translation_gallery(entries, names),
         safety=safety_section(first, names),
+        tags=tags_section(first, names),
         classes=tuple(part.name for part in summary.classes) if summary else (),
         translations=tuple(
             Translation(sample.stage, sample.step, draw_sample(sample, SAMPLE_COLUMNS))

@@ -25,7 +25,7 @@ PREDICTIONS = "predictions"
 
 _SAMPLE = re.compile(r"(?P<stage>.+)_(?P<name>[^_]+)_(?P<step>\d+)\.png")
 _TRANSLATED = "target"
-"""Pictures of a run that translates are named so; those of one that does not are named "batch"."""
+"""Pictures of a run that translates are named so."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture that training drew: the target's images, translated, segmented, beside each other."""
+    """A picture that training drew: images, translated where the run does so, and segmented, beside each other."""
 
     stage: str
     step: int
@@ -130,7 +130,7 @@ def read_run(folder: Path) -> RunRecord:
         losses=losses,
         validations=validations,
         choices=_choices(run, recipe),
-        translations=_translations(folder / "samples"),
+        translations=last_samples(folder / "samples", _TRANSLATED),
         scores=_scores(folder),
     )
 
@@ -149,9 +149,11 @@ def _splits(run: Run, recipe: Recipe) -> dict[str, Split]:
     """The splits by role: split.json lists them in the order of the recipe's cohorts."""
     if not run.splits.exists():
         return {}
-    roles = [role for role in ("masks", "source", "target") if getattr(recipe.cohorts, role) is not None]
+    roles = [
+        role for role in ("tags", "masks", "source", "target") if getattr(recipe.cohorts, role) is not None
+    ]
     if run.material.exists():
-        roles = list(_json(run.material).get("roles", roles))
+        roles = [role for role in _json(run.material).get("roles", roles) if role != "held_out"]
     return dict(zip(roles, read_splits(run.splits), strict=False))
 
 
@@ -174,7 +176,7 @@ def _curves(log: Path) -> tuple[tuple[Curve, ...], tuple[Curve, ...]]:
         for key, value in entry.get("losses", {}).items():
             player, _, term = key.partition("/")
             losses.setdefault((stage, player, term), []).append((step, float(value)))
-        for measure in ("Dice", "AUC"):
+        for measure in ("Dice", "AUC", "F1"):
             if (key := f"validation_{measure.lower()}") in entry:
                 points = validations.setdefault((stage, "validation", measure), [])
                 points.append((step, float(entry[key])))
@@ -205,12 +207,12 @@ def _as_curves(points: Mapping[tuple[str, str, str], list[tuple[int, float]]]) -
     return tuple(curves)
 
 
-def _translations(folder: Path) -> tuple[Sample, ...]:
-    """The last picture of each stage that translates."""
+def last_samples(folder: Path, name: str) -> tuple[Sample, ...]:
+    """The last picture of that name of each stage: "target" of one that translates, "batch" of one that does not."""
     last: dict[str, Sample] = {}
     for path in sorted(folder.glob("*.png")) if folder.is_dir() else ():
         match = _SAMPLE.fullmatch(path.name)
-        if match is not None and match["name"] == _TRANSLATED:
+        if match is not None and match["name"] == name:
             sample = Sample(match["stage"], int(match["step"]), path)
             if sample.stage not in last or last[sample.stage].step < sample.step:
                 last[sample.stage] = sample

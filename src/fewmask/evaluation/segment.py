@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fewmask.console import Progress, silent
 from fewmask.data.case import Case
 from fewmask.data.layouts import read_cohort
-from fewmask.data.prepared_case import prepare_case
+from fewmask.data.prepared_case import PreparedCase, prepare_case
 from fewmask.data.raster import write_classes, write_probabilities
 from fewmask.errors import InputFault
 from fewmask.evaluation.largest_component import largest_components
+from fewmask.evaluation.pseudo_masks import Gate, PseudoMasks, load_gate, load_pseudo_masks
 from fewmask.evaluation.safety_record import FOLDERS, forget
 from fewmask.evaluation.trained import Trained, Which, load_trained, view_of
 from fewmask.evaluation.translated import Screen
@@ -30,6 +32,47 @@ class Segmented:
     masks: tuple[Path, ...]
 
 
+@dataclass(frozen=True)
+class _Wishes:
+    """What is asked for beside the masks of the last stage; each is told in the list of predictions."""
+
+    probabilities: bool
+    largest_component: bool
+    pseudo_masks: bool
+    gate: bool
+
+    def require_compatible(self, run: Path, out: Path, which: Which) -> None:
+        """Raise InputFault where pseudo-masks are asked for together with what only a segmenter's masks have."""
+        if not self.pseudo_masks:
+            return
+        if self.gate:
+            raise InputFault(
+                "--gate: pseudo-masks are empty already where the classifier finds nothing; leave it out"
+            )
+        if self.probabilities:
+            raise InputFault("--probabilities: pseudo-masks have none; leave it out")
+        if which != "chosen":
+            raise InputFault(
+                f"--checkpoint {which}: pseudo-masks are made by the classifier that the run chose; leave it out"
+            )
+        if out.resolve() == (run / "predictions").resolve():
+            raise InputFault(
+                f"{out}: there the run's report looks for its segmenter's masks; choose another --out"
+            )
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """All that draws the masks of one call: `trained` segments, or with `pseudo_masks` it is their classifier."""
+
+    trained: Trained
+    out: Path
+    wishes: _Wishes
+    pseudo_masks: PseudoMasks | None
+    gate: Gate | None
+    screen: Screen
+
+
 def segment(
     run: Path,
     images: Path,
@@ -38,6 +81,8 @@ def segment(
     which: Which = "chosen",
     with_probabilities: bool = False,
     largest_component: bool = False,
+    pseudo_masks: bool = False,
+    gate: bool = False,
     channel: str | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -45,33 +90,46 @@ def segment(
     """Segment an image, a folder of images, or a dataset folder (its test part where it has one).
 
     Mask files hold class numbers 0..K-1, as nnU-Net's do, whatever values the training masks had. With
-    `largest_component` they keep the largest piece of each class (`largest_components`; probabilities stay as they
-    are), and the list of predictions says so. A run that
-    re-draws images first (it translates them) also leaves `safety.csv`, `safety.json` and, for flat images,
-    `translations/`, `attention/` (where it has one) and `untranslated/`, see `fewmask.evaluation.safety_record`; for
-    volumes the table alone, whose measures are taken over all slices, and no pictures. None of it takes a true mask.
-    Raises InputFault for unreadable images or a run without a checkpoint; masks that are finished by then stay.
+    `largest_component` they keep the largest piece of each class (`largest_components`); with `gate` they are empty
+    in slices in which the run's classifier of tags finds nothing (that comes first); probabilities stay as they are.
+    With `pseudo_masks` they are what the classifier's maps give, not the segmenter's. The list of predictions says so.
+    A run that re-draws images first (it translates them) also leaves `safety.csv`, `safety.json` and, for flat
+    images, `translations/`, `attention/` (where it has one) and `untranslated/`, see
+    `fewmask.evaluation.safety_record`; for volumes the table alone, whose measures are taken over all slices, and no
+    pictures. None of it takes a true mask.
+    Raises InputFault for unreadable images, a run without a checkpoint, or one without a classifier where one is
+    needed; masks that are finished by then stay.
     """
+    wishes = _Wishes(with_probabilities, largest_component, pseudo_masks, gate)
+    drawing = _drawing(run, out, which, device, wishes)
+    cases = cases_to_segment(images, drawing.trained, channel)
+    _require_own_folder(out, cases)
+    # Results of an earlier run must not stand under this run's name if it is stopped half way.
+    if (out / MANIFEST).exists():
+        forget(out)
+    _write_manifest(drawing, [])
+    masks: list[Path] = []
+    with progress("segmenting", len(cases)) as done:
+        for case in cases:
+            masks.append(_write(drawing, case))
+            done()
+    drawing.screen.write()
+    _write_manifest(drawing, list(zip(cases, masks, strict=True)))
+    return Segmented(out, tuple(masks))
+
+
+def _drawing(run: Path, out: Path, which: Which, device: str, wishes: _Wishes) -> _Drawing:
+    wishes.require_compatible(run, out, which)
+    if wishes.pseudo_masks:
+        made = load_pseudo_masks(run, device)
+        return _Drawing(made.trained, out, wishes, made, None, Screen(made.trained, out))
+    gate = load_gate(run, device) if wishes.gate else None
     trained = load_trained(run, which, device)
     if not trained.method.draws_masks:
         raise InputFault(
             f"{run}: draws no masks; use `fewmask diagnose` for an outcome, or give a run whose last stage segments"
         )
-    cases = cases_to_segment(images, trained, channel)
-    _require_own_folder(out, cases)
-    # Results of an earlier run must not stand under this run's name if it is stopped half way.
-    if (out / MANIFEST).exists():
-        forget(out)
-    _write_manifest(trained, out, largest_component, [])
-    screen = Screen(trained, out)
-    masks: list[Path] = []
-    with progress("segmenting", len(cases)) as done:
-        for case in cases:
-            masks.append(_write(trained, case, out, with_probabilities, largest_component, screen))
-            done()
-    screen.write()
-    _write_manifest(trained, out, largest_component, list(zip(cases, masks, strict=True)))
-    return Segmented(out, tuple(masks))
+    return _Drawing(trained, out, wishes, None, gate, Screen(trained, out))
 
 
 def _require_own_folder(out: Path, cases: tuple[Case, ...]) -> None:
@@ -96,48 +154,57 @@ def _require_own_folder(out: Path, cases: tuple[Case, ...]) -> None:
         )
 
 
-def _write_manifest(
-    trained: Trained, out: Path, largest_component: bool, written: list[tuple[Case, Path]]
-) -> None:
+def _write_manifest(drawing: _Drawing, written: list[tuple[Case, Path]]) -> None:
     entries = [
         {"case": case.name, "images": [str(path.resolve()) for path in case.images], "mask": mask.name}
         for case, mask in written
     ]
-    checkpoint = {"step": trained.step, "rule": trained.rule}
-    content = {"checkpoint": checkpoint, "largest_component": largest_component, "cases": entries}
-    write_json(out / MANIFEST, content)
+    wishes = drawing.wishes
+    content = {
+        "checkpoint": {"step": drawing.trained.step, "rule": drawing.trained.rule},
+        "largest_component": wishes.largest_component,
+        "pseudo_masks": wishes.pseudo_masks,
+        "gated": wishes.gate,
+        "cases": entries,
+    }
+    write_json(drawing.out / MANIFEST, content)
 
 
-def _write(
-    trained: Trained,
-    case: Case,
-    out: Path,
-    with_probabilities: bool,
-    largest_component: bool,
-    screen: Screen,
-) -> Path:
-    """Segment one case. Probabilities are brought back to its own grid, and only then is a class chosen.
+def _write(drawing: _Drawing, case: Case) -> Path:
+    """Draw and write the mask of one case."""
+    prepared = prepare_case(case, drawing.trained.preparation)
+    made = drawing.pseudo_masks
+    classes = _segmented(drawing, prepared) if made is None else made.of(prepared)
+    numbers = range(len(drawing.trained.method.task.classes))
+    if drawing.wishes.largest_component:
+        classes = largest_components(classes, len(numbers))
+    return write_classes(classes, case.images[0], drawing.out, case.name, numbers)
 
-    Masks that are enlarged have stairs at their rims.
+
+def _segmented(drawing: _Drawing, prepared: PreparedCase) -> NDArray[np.uint8]:
+    """The segmenter's classes of one case, in the axes of its file; its probabilities are written where asked for.
+
+    Probabilities are brought back to its own grid, and only then is a class chosen: masks that are enlarged have
+    stairs at their rims.
     """
-    prepared = prepare_case(case, trained.preparation)
-    watch = screen.watch(prepared)
+    watch = drawing.screen.watch(prepared)
     parts: list[torch.Tensor] = []
+    gates: list[torch.Tensor] = []
     for images in prepared.chunks():
-        view = view_of(trained, images)
+        view = view_of(drawing.trained, images)
         own = prepared.on_own_grid(view.probabilities)
-        parts.append(own if with_probabilities else own.argmax(1, keepdim=True).to(torch.uint8))
+        parts.append(own if drawing.wishes.probabilities else own.argmax(1, keepdim=True).to(torch.uint8))
+        if drawing.gate is not None:
+            shown = drawing.gate.open_for(images).to(torch.uint8)
+            gates.append(shown[:, None, None, None].expand(-1, 1, *own.shape[2:]))
         watch.see(images, view)
     watch.close()
     values = prepared.as_it_lay(parts)
-    classes = values[0]
-    if with_probabilities:
-        write_probabilities(values, case.images[0], out, case.name)
+    classes: NDArray[np.uint8] = values[0]
+    if drawing.wishes.probabilities:
+        write_probabilities(values, prepared.case.images[0], drawing.out, prepared.case.name)
         classes = values.argmax(0).astype(np.uint8)
-    numbers = range(len(trained.method.task.classes))
-    if largest_component:
-        classes = largest_components(classes, len(numbers))
-    return write_classes(classes, case.images[0], out, case.name, numbers)
+    return classes * prepared.as_it_lay(gates)[0] if gates else classes
 
 
 def cases_to_segment(images: Path, trained: Trained, channel: str | None) -> tuple[Case, ...]:

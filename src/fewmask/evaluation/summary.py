@@ -59,6 +59,7 @@ class MetricStatistics:
     precision: Statistic
     masd: Statistic = UNMEASURED
     masd_voxels: Statistic = UNMEASURED
+    hd95_voxels: Statistic = UNMEASURED
 
 
 @dataclass(frozen=True)

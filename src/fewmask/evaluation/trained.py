@@ -1,4 +1,7 @@
-"""A finished run as something that segments: its last stage's chosen network and how its images are prepared."""
+"""A finished run as something that segments: its last stage's chosen network and how its images are prepared.
+
+Its earlier stages can be loaded alike.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +38,13 @@ class Trained:
     fabric: Fabric
 
 
-def load_trained(folder: Path, which: Which = "chosen", device: str = "auto") -> Trained:
-    """Load a run's networks. Raises InputFault where it has none yet, or where they are not ours."""
+def load_trained(
+    folder: Path, which: Which = "chosen", device: str = "auto", stage_name: str | None = None
+) -> Trained:
+    """Load a run's networks, of its last stage where none is named.
+
+    Raises InputFault where it has none yet, or where they are not ours.
+    """
     run = Run(folder)
     recipe = run.recipe()
     preparations = kept_preparations(run)
@@ -45,7 +53,7 @@ def load_trained(folder: Path, which: Which = "chosen", device: str = "auto") ->
             f"{folder}: the run was stopped before its data were prepared; run the same `train` again"
         )
     role = next(role for role in ("target", "masks", "source", "tags") if role in preparations)
-    stage = recipe.stages[-1]
+    stage = recipe.stages[-1] if stage_name is None else recipe.stage(stage_name)
     prepared = preparations[role]
     task = Task(prepared.inputs, class_names(run), recipe.size, neighbours=prepared.neighbours)
     method = build_method(recipe, stage, task, None)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fewmask.data import layouts, raster
 from fewmask.data.case import Case, Cohort
+from fewmask.data.geometry import Raster, laid_on, on_one_grid, size_text
 from fewmask.data.labels import labels_of_values
 from fewmask.data.listing import MASK_FOLDERS
 from fewmask.data.plain import is_pair
@@ -21,7 +22,8 @@ from fewmask.shapes import IGNORED
 class Pairing:
     """The cases to score, each with a mask, and the prediction for each (same order).
 
-    `unmatched` counts predictions that have no mask to be held against.
+    `cohort` holds these cases alone and names their classes. `unmatched` counts predictions that have no mask to be
+    held against.
     """
 
     cohort: Cohort
@@ -36,6 +38,7 @@ def pair(predictions: Path, truth: Path) -> Pairing:
 
     `truth` is a dataset folder, one of its folders of labels, any folder of mask files or a .csv manifest. Of a
     dataset's train and test parts, those are scored of which some case was predicted; a scored part must be complete.
+    Raises InputFault where it is not, and where nothing can be scored.
     """
     for folder in (predictions, truth):
         if not folder.is_dir() and not (folder == truth and _is_manifest(truth)):
@@ -65,7 +68,62 @@ def pair(predictions: Path, truth: Path) -> Pairing:
     if unmatched:
         remarks.append(f"{unmatched} predictions have no mask in {truth.name} and are left out")
     paths = tuple(predicted[case.name] for case in cases)
-    return Pairing(cohort, cases, paths, unmatched, tuple(remarks))
+    named = with_classes(replace(cohort, cases=cases))
+    if len(named.classes) < 2:
+        raise InputFault(f"{truth}: its dataset.json names no foreground class; add one under labels")
+    told = tuple(dict.fromkeys((*named.remarks, *remarks)))
+    return Pairing(named, cases, paths, unmatched, told)
+
+
+@dataclass(frozen=True)
+class HeldAgainst:
+    """A case's true and predicted classes (*spatial) on one grid, in the axes of the file, with its spacing in `unit`.
+
+    `remapped` says that the prediction was written as 0/255 where the truth is 0/1, or the reverse.
+    """
+
+    true: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+    spacing: tuple[float, ...]
+    unit: str
+    remapped: bool
+
+
+def held_against(case: Case, path: Path, cohort: Cohort, numbered: bool) -> HeldAgainst:
+    """Read a case's mask and its prediction, which holds class numbers where `numbered`, else the truth's values.
+
+    Raises InputFault for another size or geometry, or a value that is no class.
+    """
+    assert case.mask is not None  # `pair` keeps only cases with a mask
+    truth, predicted = raster.read_label_values(case.mask), raster.read_label_values(path)
+    truth, predicted = laid_on(truth, predicted), laid_on(predicted, truth)
+    _check_geometry(truth, predicted, path)
+    true = raster.classes_of(truth.array[0], cohort, str(case.mask))
+    values = predicted.array[0]
+    if numbered:
+        return HeldAgainst(true, class_numbers(values, cohort, path), truth.spacing, truth.unit, False)
+    remapped = binary_values(values, cohort)
+    classes = class_values(values if remapped is None else remapped, cohort, path)
+    return HeldAgainst(true, classes, truth.spacing, truth.unit, remapped is not None)
+
+
+def remapped_remark(remapped: int) -> tuple[str, ...]:
+    """What is told of predictions that `held_against` has remapped."""
+    if not remapped:
+        return ()
+    return (f"{remapped} predictions were 0/255 or 0/1 other than the truth and were remapped",)
+
+
+def _check_geometry(truth: Raster, predicted: Raster, path: Path) -> None:
+    """Refuse a prediction on another grid: its scores would be about the grid, not the structure."""
+    if truth.shape != predicted.shape:
+        sizes = [size_text(image.shape) for image in (predicted, truth)]
+        raise InputFault(f"{path}: size {sizes[0]}, but its truth has {sizes[1]}; segment the original image")
+    if not on_one_grid(truth, predicted):
+        raise InputFault(
+            f"{path}: its position or spacing differs from the truth's (affines differ); "
+            "resample it to the truth's grid"
+        )
 
 
 def of_last_segment(predictions: Path, masks: dict[str, Path]) -> dict[str, Path]:

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -259,6 +260,13 @@ class Method(nn.Module, ABC):
     def validate_judge(self, images: Images, masks: Masks) -> OutcomeLogits | None:
         """The outcome's score of labelled images: what validation on held-out patients uses. None as for `judge`."""
         return None
+
+    def load_imagenet(self, path: Path) -> int:
+        """Start from ImageNet weights in a file of torchvision's; how many tensors were taken.
+
+        Raises InputFault where the method takes none.
+        """
+        raise InputFault(f"{path}: this method has no network that ImageNet weights fit; leave --weights out")
 
     def layer_maps(self, images: Images, maps: CamMaps) -> ActivationMaps | None:
         """Where a classifier looks, at several of its layers; None where the method is no such classifier.

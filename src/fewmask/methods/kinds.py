@@ -6,10 +6,13 @@ from fewmask.methods.attention_cyclegan import AttentionCycleGANConfig
 from fewmask.methods.local_alignment import LocalAlignmentConfig
 from fewmask.methods.outcome import OutcomeConfig
 from fewmask.methods.output_alignment import OutputAlignmentConfig
+from fewmask.methods.refined_maps import RefinedMapsConfig
 from fewmask.methods.sifa import SIFAConfig
 from fewmask.methods.soft_masks import SoftMasksConfig
+from fewmask.methods.spotlight_tags import SpotlightTagsConfig
 from fewmask.methods.style_transfer import StyleTransferConfig
 from fewmask.methods.supervised import SupervisedConfig
+from fewmask.methods.suppressed_tags import SuppressedTagsConfig
 from fewmask.methods.tags import TagConfig
 
 KINDS: dict[str, type[Any]] = {
@@ -21,5 +24,8 @@ KINDS: dict[str, type[Any]] = {
     "local_alignment": LocalAlignmentConfig,
     "style_transfer": StyleTransferConfig,
     "tags": TagConfig,
+    "suppressed_tags": SuppressedTagsConfig,
+    "refined_maps": RefinedMapsConfig,
+    "spotlight_tags": SpotlightTagsConfig,
     "soft_masks": SoftMasksConfig,
 }

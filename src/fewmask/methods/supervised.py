@@ -3,10 +3,11 @@
 Ronneberger et al. 2015. Differs: batch norm, padded convolutions, Dice beside the cross-entropy, as is usual today.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
+from pydantic import Discriminator, Tag
 from torch import nn
 
 from fewmask.data.batch import Labelled
@@ -17,6 +18,20 @@ from fewmask.networks.umcam_unet import LeakyUNet, LeakyUNetConfig
 from fewmask.networks.unet import UNet, UNetConfig
 from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Task
+
+
+def _kind_of_network(config: Any) -> str:
+    """Which of the two a mapping of a recipe file, or a config, is: the usual U-Net has no `kind`."""
+    if isinstance(config, Mapping):
+        return str(cast(Mapping[str, Any], config).get("kind", "unet"))
+    return "leaky_unet" if isinstance(config, LeakyUNetConfig) else "unet"
+
+
+AnyUNet = Annotated[
+    Annotated[UNetConfig, Tag("unet")] | Annotated[LeakyUNetConfig, Tag("leaky_unet")],
+    Discriminator(_kind_of_network),
+]
+"""The type of a config's field that takes either."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class SupervisedConfig:
     reads: ClassVar[Reads] = "labelled"
 
     kind: Literal["supervised"] = "supervised"
-    network: UNetConfig | LeakyUNetConfig = UNetConfig()
+    network: AnyUNet = UNetConfig()
     weights: SupervisedWeights = SupervisedWeights()
     dice: DiceForm = DiceForm()
     optimiser: Adam = Adam(rate=1e-3, weight_decay=1e-4, schedule=Schedule("cosine", 0.0))

@@ -5,6 +5,7 @@ Fu et al. 2023 (UM-CAM), Sec. 2.1: VGG-16 whose last three layers are one convol
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -43,7 +44,9 @@ class TagConfig:
     network: VGGConfig = VGGConfig()
     balanced: bool = True
     weights: TagWeights = TagWeights()
-    optimiser: SGD = SGD(rate=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule=Schedule(hold=1.0))
+    optimiser: SGD = SGD(
+        rate=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule=Schedule(hold=1.0)
+    )
 
     def build(self, task: Task, segmenter: nn.Module | None) -> "TagClassifier":
         """The method with a fresh network."""
@@ -61,7 +64,9 @@ class TagClassifier(Method):
         self.positive_weight = 1.0
         if config.balanced and task.prevalence is not None:
             self.positive_weight = (1.0 - task.prevalence) / task.prevalence
-            self.remarks = (f"a slice that shows it weighs {self.positive_weight:.3g} times one that does not",)
+            self.remarks = (
+                f"a slice that shows it weighs {self.positive_weight:.3g} times one that does not",
+            )
         self.classifier = TagVGG(task.channels, config.network)
         self.players = (Player("classifier", self.classifier, config.optimiser),)
 
@@ -88,6 +93,10 @@ class TagClassifier(Method):
     def layer_maps(self, images: Images, maps: CamMaps) -> ActivationMaps:
         """Class activation maps of the object's own score, each in [0, 1], at the layers that `maps` names."""
         return maps_of(self.classifier, images, maps.cam, maps.layers, _object_score).normalised
+
+    def load_imagenet(self, path: Path) -> int:
+        """Start from a file of torchvision's `vgg16`; how many tensors were taken. Raises InputFault if it is none."""
+        return self.classifier.load_imagenet(path)
 
     def segment(self, images: Images) -> Logits:
         """A classifier has no masks to give. Raises InputFault."""

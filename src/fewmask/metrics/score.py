@@ -26,6 +26,7 @@ Status = Literal["ok", "missed", "false_alarm", "absent"]
 
 METRICS = (
     "dice", "iou", "hd95", "hd95_pooled", "assd", "nsd", "sensitivity", "precision", "masd", "masd_voxels",
+    "hd95_voxels",
 )  # fmt: skip
 """The fields of a `ClassScore` that are averaged, in the order in which tables show them."""
 
@@ -34,8 +35,8 @@ METRICS = (
 class ClassScore:
     """How well one class of one case was segmented; None where the empty rule says that nothing can be said.
 
-    Shares in [0, 1], 1 is perfect; `hd95`, `hd95_pooled`, `assd`, `masd` in the spacing's unit and `masd_voxels` in
-    voxels (pixels), 0 is perfect. The worst distance of `masd_voxels` is the image's diagonal in voxels.
+    Shares in [0, 1], 1 is perfect; `hd95`, `hd95_pooled`, `assd`, `masd` in the spacing's unit, `masd_voxels` and
+    `hd95_voxels` in voxels (pixels), 0 is perfect. The worst distance of those two is the image's diagonal in voxels.
     """
 
     dice: float | None
@@ -52,6 +53,7 @@ class ClassScore:
     overlap: Overlap
     masd: float | None
     masd_voxels: float | None
+    hd95_voxels: float | None
 
 
 def score_case(
@@ -113,7 +115,7 @@ def _score_class(
     worst = diagonal(truth.shape, spacing)
     in_voxels = diagonal(truth.shape, (1.0,) * truth.ndim)
     sensitivity = 0.0 if status == "missed" else None
-    surface = SurfaceScores(worst, worst, worst, 0.0, worst, in_voxels)
+    surface = SurfaceScores(worst, worst, worst, 0.0, worst, in_voxels, in_voxels)
     return _class_score(overlap, status, sensitivity, 0.0, surface)
 
 
@@ -146,4 +148,5 @@ def _class_score(
         overlap=overlap,
         masd=surface.masd if surface else None,
         masd_voxels=surface.masd_voxels if surface else None,
+        hd95_voxels=surface.hd95_voxels if surface else None,
     )

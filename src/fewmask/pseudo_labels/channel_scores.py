@@ -35,7 +35,8 @@ def silenced(rest: Rest, maps: Tensor, at_once: int) -> Tensor:
     Ramaswamy & Desai 2020 (Ablation-CAM), Eq. 4: (f - f_k) / f. A score of exactly 0 is taken as 1.
     """
     count, channels = maps.shape[:2]
-    whole = rest(torch.arange(count, device=maps.device), maps)
+    # A copy, as the chunks below are: the rest may change its maps in place.
+    whole = rest(torch.arange(count, device=maps.device), maps.clone())
     scores: list[Tensor] = []
     for chunk in torch.arange(count * channels, device=maps.device).split(at_once):
         rows = chunk // channels

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Places = NDArray[np.int32]
 
 BUCKETS_PER_STEP = 8
 """How many buckets a step of the mean cost crosses: enough that hardly any pixel is looked at twice."""
@@ -108,7 +109,16 @@ def _unframed(ground: _Ground) -> Floats:
 
 
 @njit
-def _spread(image, distances, offsets, factors, tolls, seeds, width, buckets):
+def _spread(
+    image: Floats,
+    distances: Floats,
+    offsets: Indices,
+    factors: Floats,
+    tolls: Floats,
+    seeds: Indices,
+    width: float,
+    buckets: int,
+) -> None:
     """Lower `distances` in place, from the seeds on.
 
     Each bucket is a ring of pixels, closed by an entry of its own behind all pixels: `after` and `before` are each
@@ -138,7 +148,7 @@ def _spread(image, distances, offsets, factors, tolls, seeds, width, buckets):
 
 
 @njit
-def _queue(pixel, place, pixels, after, before, places):
+def _queue(pixel: int, place: int, pixels: int, after: Places, before: Places, places: Places) -> int:
     """Let a pixel wait at the end of bucket `place`, wherever it waited; 1 if it did not wait before, else 0."""
     if places[pixel] == place:
         return 0
@@ -153,7 +163,15 @@ def _queue(pixel, place, pixels, after, before, places):
 
 
 @njit
-def _there_and_back(image, distances, first, sides, jumps, factors, tolls):
+def _there_and_back(
+    image: Floats,
+    distances: Floats,
+    first: int,
+    sides: Indices,
+    jumps: Indices,
+    factors: Floats,
+    tolls: Floats,
+) -> None:
     """One pass over the planes there and one back, in place; axes are in the order plane, row, line."""
     planes = sides[0]
     _carry_along(image, distances, first, sides, jumps, factors[0, 0, 1], tolls[0, 0, 1])
@@ -171,7 +189,9 @@ def _there_and_back(image, distances, first, sides, jumps, factors, tolls):
 
 
 @njit
-def _take_over(image, distances, here, jump, jumps, factors, tolls):
+def _take_over(
+    image: Floats, distances: Floats, here: int, jump: int, jumps: Indices, factors: Floats, tolls: Floats
+) -> None:
     """Lower one pixel's distance by the best of its neighbours on the plane at `jump`; -inf marks the frame."""
     for row in range(-1, 2):
         for pixel in range(-1, 2):
@@ -183,7 +203,9 @@ def _take_over(image, distances, here, jump, jumps, factors, tolls):
 
 
 @njit
-def _carry_along(image, distances, start, sides, jumps, factor, toll):
+def _carry_along(
+    image: Floats, distances: Floats, start: int, sides: Indices, jumps: Indices, factor: float, toll: float
+) -> None:
     """Lower a plane's distances along its lines, both ways."""
     for row in range(sides[1]):
         begin = start + row * jumps[1]

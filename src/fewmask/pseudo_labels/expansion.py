@@ -86,7 +86,8 @@ def share_of_nearness(near: Tensor, far: Tensor, ratio: float) -> Tensor:
     `near` and `far` (B, H, W) are the distances from the seeds of the object and of the background. The answer, in
     [0, 1], is above 0.5 exactly where the object's seed is nearer, and 0.5 where both are equally near. Taken as the
     sigmoid of ratio x (far - near), which is the same and has no 0 / 0 where both F and B underflow. Where neither
-    kind has a seed it is 0. The project's reading; the paper does not give a formula.
+    kind has a seed it is 0. The project's reading: our copy of the paper, which has lost its formulas, names the two
+    maps and not how they become one label.
     """
     share = torch.sigmoid(ratio * (far - near))
     return torch.where(near.isinf() & far.isinf(), 0.0, share)

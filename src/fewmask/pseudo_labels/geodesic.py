@@ -3,9 +3,10 @@
 A slice's pixels form a graph whose edges join the 8 neighbours (26 in a volume); the distance is the cost of the
 cheapest path, what Dijkstra's algorithm finds. Here lines are swept in turn, for many slices at once.
 
-Costs are rounded to whole multiples of a grain, as fine as keeps every sum within the 53 bits of a float64 (about
-2**-42 of a slice's largest cost at 256 x 256). All additions are then exact, so "nothing changes any more" can be
-asked with ==, and neither the order of the sums nor the device nor the compiler can move a result.
+Costs are rounded to whole multiples of a grain, as fine as keeps every sum within the 53 bits of a float64: at
+256 x 256, 2**-41 of what a step over the item's whole range of intensities costs. All additions are then exact, so
+"nothing changes any more" can be asked with ==, and neither the order of the sums nor the device nor the compiler can
+move a result. Only an outlier a million times beyond all other intensities would cost these their precision.
 """
 
 import math
@@ -78,8 +79,8 @@ def geodesic_distance(
     Raises InputFault where shapes differ, seeds are not bool, an image is not finite or beyond 1e30, an option is
     out of range, or `compiled=True` finds no numba or tensors that are not on a CPU.
 
-    Wang et al. 2018 (DeepIGeoS), Eqs. 1-2; Asad et al. 2022 (FastGeodis). Differs: exact, where FastGeodis stops
-    after a number of raster passes that its user chooses.
+    Du et al. 2023 (UM-CAM), Eqs. 5-7, on the pixels' graph as FastGeodis has it (Asad et al. 2022). Differs: exact;
+    the paper's code stops FastGeodis after one iteration (four raster passes).
     """
     _check(images, seeds, cost, mix, sweeps)
     lengths = _step_lengths(spacing, images.dim() - 1)
@@ -104,7 +105,7 @@ def _check(images: Tensor, seeds: Tensor, cost: str, mix: float, sweeps: int | N
         raise InputFault(f"geodesic distance: {shapes}: give both as (B, H, W) or both as (B, D, H, W)")
     if seeds.dtype != torch.bool:
         raise InputFault(f"geodesic distance: seeds are {seeds.dtype}: give bool, e.g. seeds > 0")
-    if not bool((images.abs() <= LARGEST_INTENSITY).all()):
+    if not bool((images.double().abs() <= LARGEST_INTENSITY).all()):
         raise InputFault(
             "geodesic distance: an image holds NaN, infinity or values beyond 1e30: replace them first"
         )
@@ -156,9 +157,9 @@ def _terrain(volumes: Tensor, cost: Cost, mix: float, lengths: Tensor) -> Terrai
     tolls = (1.0 - mix) * lengths if cost == "mixed" else torch.zeros_like(lengths)
     lowest, highest = volumes.flatten(1).aminmax(dim=1)
     bounds = (share * (highest - lowest) * factors.max() + tolls.max()).tolist()
-    # No path is dearer than the straight ones, whose steps number at most the sum of the sides; a sum of such a
-    # path and of the costs along a line stays below twice that.
-    bits = EXACT_BITS - 1 - math.ceil(math.log2(sum(volumes.shape[1:])))
+    # No distance, not even one that a later pass lowers, is dearer than a path there, back and along one line, so
+    # three times the sum of the sides bounds its steps, with those of a line that is added to it: two more bits.
+    bits = EXACT_BITS - 2 - math.ceil(math.log2(sum(volumes.shape[1:])))
     exponents = [max(-900, math.frexp(bound)[1]) for bound in bounds]
     grains = volumes.new_tensor([math.ldexp(1.0, exponent - bits) for exponent in exponents])
     each = grains.view(-1, 1, 1, 1)

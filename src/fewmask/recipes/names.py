@@ -3,7 +3,16 @@
 from collections.abc import Callable
 
 from fewmask.recipe import Recipe
-from fewmask.recipes import alignment, cardiac, diagnosis, fetal_brain, glua, placenta, segmenter
+from fewmask.recipes import (
+    alignment,
+    cardiac,
+    diagnosis,
+    fetal_brain,
+    glua,
+    placenta,
+    segmenter,
+    tag_comparators,
+)
 
 RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "supervised": segmenter.supervised,
@@ -55,5 +64,9 @@ RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "gradcam_pp_block5": fetal_brain.gradcam_pp_block5,
     "scorecam_block5": fetal_brain.scorecam_block5,
     "ablationcam_block5": fetal_brain.ablationcam_block5,
+    "drs": tag_comparators.drs,
+    "drs_learnable": tag_comparators.drs_learnable,
+    "amr": tag_comparators.amr,
     "fullysup": fetal_brain.fullysup,
+    "classifier": fetal_brain.classifier,
 }

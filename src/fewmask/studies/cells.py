@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from fewmask.config import parse_assignment
 from fewmask.data.layouts import read_cohort
@@ -16,6 +17,7 @@ from fewmask.methods.kinds import KINDS
 from fewmask.recipe import Cohorts, Recipe, override, takes
 from fewmask.studies.folds import fold_folders
 from fewmask.studies.table import Row, Study
+from fewmask.studies.tagged_scores import score_tagged
 from fewmask.training.run import Run
 from fewmask.training.train import train
 
@@ -25,6 +27,10 @@ DONE = "cell.json"
 
 _OWN = ("seed", "name", "cohorts", "source", "target", "masks", "start_from", "outcome")
 """Keys of a recipe that a study gives to each row itself."""
+
+
+Scored = Literal["nothing", "test", "both"]
+"""What a cell's run is scored on: the test part, or that and the held-out patients, its pseudo-masks included."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class Order:
 class Cell:
     """Where a cell's masks and scores go (`folder`), the run that holds its networks, and what it is scored on.
 
-    `recipe` is None where the run is another cell's. `needs` is the run that must be finished before.
+    `recipe` is None where the run is another cell's; `scored` says on what. `needs` is the run that
+    must be finished before.
     """
 
     row: str
@@ -63,6 +70,7 @@ class Cell:
     needs: Path | None
     images: Path
     device: str
+    scored: Scored = "test"
 
     @property
     def name(self) -> str:
@@ -86,7 +94,7 @@ class Cell:
 
 def cells_of(order: Order) -> tuple[Cell, ...]:
     """All cells of a study, each after those that it needs. Raises InputFault where the order cannot be met."""
-    if order.source == order.target:
+    if order.source == order.target and not order.study.tagged:
         raise InputFault(f"{order.source}: a study needs two folders; divide this one by patient first")
     rows = _chosen(order)
     _require_known(order)
@@ -98,7 +106,7 @@ def cells_of(order: Order) -> tuple[Cell, ...]:
         for seed in range(order.seeds)
         for fold in range(order.folds)
         for row in rows
-        if fold == 0 or row.scored_on == "target"
+        if fold == 0 or row.scored_on != "source"
     )
 
 
@@ -180,10 +188,11 @@ def _cell(order: Order, row: Row, fold: int, seed: int, target: Path, attended: 
         return place(name, 0 if order.study.row(name).reads == "source" else fold)
 
     start = None if row.start_from is None else home(row.start_from)
-    folder, images = place(row.name, fold), target if row.scored_on == "target" else order.source
+    folder, images = place(row.name, fold), order.source if row.scored_on == "source" else target
     if row.recipe is not None and home(row.name) == folder:
         recipe = _recipe(order, row, seed, target, attended, start)
-        return Cell(row.name, fold, seed, folder, folder, recipe, start, images, order.device)
+        scored = "nothing" if row.scored_on == "nothing" else "both" if order.study.tagged else "test"
+        return Cell(row.name, fold, seed, folder, folder, recipe, start, images, order.device, scored)
     run = start if row.recipe is None and start is not None else home(row.name)
     return Cell(row.name, fold, seed, folder, run, None, run, images, order.device)
 
@@ -205,6 +214,7 @@ def _recipe(
         "source": Cohorts(masks=order.source),
         "target": Cohorts(masks=target),
         "pair": Cohorts(source=order.source, target=target),
+        "tags": Cohorts(tags=target),
     }[row.reads]
     return replace(recipe, cohorts=cohorts, start_from=start)
 
@@ -232,9 +242,12 @@ def run_cell(cell: Cell) -> float:
     with cell.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
         if cell.recipe is not None:
             train(cell.recipe, cell.run, device=cell.device, cache=cell.out / "cache")
-        predictions = cell.folder / "predictions"
-        segment(cell.run, cell.images, predictions, device=cell.device)
-        evaluate(predictions, cell.images, cell.folder)
+        if cell.scored == "test":
+            predictions = cell.folder / "predictions"
+            segment(cell.run, cell.images, predictions, device=cell.device)
+            evaluate(predictions, cell.images, cell.folder)
+        if cell.scored == "both":
+            score_tagged(cell.run, cell.images, cell.folder, cell.device)
     seconds = time.monotonic() - began
     write_json(
         cell.folder / DONE, {"row": cell.row, "fold": cell.fold, "seed": cell.seed, "seconds": seconds}

@@ -31,30 +31,50 @@ def channel_folders(folder: Path, source: str, target: str, out: Path) -> tuple[
         for half, name in zip(halves, (source, target), strict=True)
     ]
     names = (f"{folder.name}_source_{source}", f"{folder.name}_target_{target}")
-    first, second = (_linked(half, out / name) for half, name in zip(chosen, names, strict=True))
+    first, second = (linked(half, out / name) for half, name in zip(chosen, names, strict=True))
     return first, second
 
 
-def _linked(cohort: Cohort, folder: Path) -> Path:
-    """The cohort as an nnU-Net folder of links."""
+def channel_folder(folder: Path, channel: str, out: Path) -> Path:
+    """A folder with one of its channels alone, its tags kept. Raises InputFault as `channel_folders` does."""
+    whole = read_cohort(folder)
+    return linked(whole.with_channel(whole.channel_index(channel)), out / f"{folder.name}_{channel}")
+
+
+def linked(cohort: Cohort, folder: Path) -> Path:
+    """A cohort as an nnU-Net folder of links; tags of slices are copied."""
     ending = _ending(cohort)
     for case in cohort.cases:
         suffix = "Tr" if case.part == "train" else "Ts"
-        _link(case.images[0], folder / f"images{suffix}" / f"{case.name}_0000{ending}")
+        for index, image in enumerate(case.images):
+            _link(image, folder / f"images{suffix}" / f"{case.name}_{index:04d}{ending}")
         if case.mask is not None:
             _link(case.mask, folder / f"labels{suffix}" / f"{case.name}{ending}")
     columns = ("case", *(["patient"] if cohort.patients_known else []), "split")
     write_csv(folder / "cases.csv", columns, (_entry(case, cohort) for case in cohort.cases))
+    _write_tags(cohort, folder)
     write_json(
         folder / "dataset.json",
         {
-            "channel_names": {"0": cohort.channels[0]},
+            "channel_names": {str(index): name for index, name in enumerate(cohort.channels)},
             "labels": dict(zip(cohort.classes, cohort.label_values, strict=True)),
             "numTraining": len(cohort.part("train")),
             "file_ending": ending,
         },
     )
     return folder
+
+
+def _write_tags(cohort: Cohort, folder: Path) -> None:
+    """Write slices.csv, where the cohort's slices have tags."""
+    columns = sorted({name for case in cohort.cases for tags in case.slice_tags.values() for name in tags})
+    lines = [
+        (case.name, number, *(tags.get(name, "") for name in columns))
+        for case in cohort.cases
+        for number, tags in case.slice_tags.items()
+    ]
+    if lines:
+        write_csv(folder / "slices.csv", ("case", "slice", *columns), lines)
 
 
 def _entry(case: Case, cohort: Cohort) -> tuple[str, ...]:

@@ -37,6 +37,22 @@ class PaperRow:
     paper: PublishedStructures
 
 
+Printed = tuple[float, float]
+"""Mean and standard deviation over cases."""
+
+
+@dataclass(frozen=True)
+class PublishedTags:
+    """What a paper prints for a row of masks from tags: Dice in % and HD95 in pixels, mean and standard deviation.
+
+    `pseudo` are the pseudo-masks of the validation part, in 2D; `validation` and `test` the volumes' masks, in 3D.
+    """
+
+    pseudo: tuple[Printed, Printed] | None = None
+    validation: tuple[Printed, Printed] | None = None
+    test: tuple[Printed, Printed] | None = None
+
+
 @dataclass(frozen=True)
 class PublishedDiagnosis:
     """Outcomes that a paper predicts from whole images and from the `kept` classes alone, as `masks_of` outlines them.
@@ -54,20 +70,21 @@ class Row:
     """One row: a recipe on the source's masks, on the target's, or on the pair.
 
     `start_from` names an earlier row whose networks this one starts from. Without a `recipe` those networks are
-    used as they are. `tied` rows are told which classes may be re-drawn. A change that a user makes for the whole
-    table leaves a row's `fixed` keys alone: they are what the row is. `candidates` rows keep the networks of every
-    validation step, so that the rules which choose among them can be compared.
+    used as they are; a row that is scored on nothing is only there for others to start from. `tied` rows are told
+    which classes may be re-drawn. A change that a user makes for the whole table leaves a row's `fixed` keys alone:
+    they are what the row is. `candidates` rows keep the networks of every validation step, so that the rules which
+    choose among them can be compared.
     """
 
     name: str
     title: str
     recipe: Callable[[bool], Recipe] | None
-    reads: Literal["source", "target", "pair"]
+    reads: Literal["source", "target", "pair", "tags"]
     start_from: str | None = None
-    scored_on: Literal["target", "source"] = "target"
+    scored_on: Literal["target", "source", "nothing"] = "target"
     tied: bool = False
     fixed: tuple[str, ...] = ()
-    paper: Published | PublishedStructures | None = None
+    paper: Published | PublishedStructures | PublishedTags | None = None
     candidates: bool = False
 
 
@@ -78,7 +95,9 @@ class Study:
     `phantom` is drawn where no folders are given, `phantom_cases` of each (None: the phantom's own number), its
     second folder being the source where `reverse`. `attended` are the classes that the paper lets be re-drawn, used
     where the source has them. `diagnosis` is what the paper predicts from images, if it does. With `structures`, the
-    foreground classes in the paper's order, the table has a column each; without, it pools pixels.
+    foreground classes in the paper's order, the table has a column each; without, it pools pixels. A `tagged` study
+    has one cohort, which is learnt from by its tags, and whose held-out patients are scored beside its test part.
+    `phantom_size` are the pixels of a side that `--small` recipes see.
     """
 
     name: str
@@ -94,6 +113,8 @@ class Study:
     paper_rows: tuple[PaperRow, ...] = ()
     attended: tuple[str, ...] = ()
     diagnosis: PublishedDiagnosis | None = None
+    tagged: bool = False
+    phantom_size: int = 64
 
     def row(self, name: str) -> Row:
         """The row of that name."""

@@ -14,7 +14,7 @@ from fewmask.errors import InputFault
 from fewmask.evaluation.report import write_report
 from fewmask.files import read_json, write_json
 from fewmask.studies.cells import Cell, Order, asked_for
-from fewmask.studies.channels import channel_folders
+from fewmask.studies.channels import channel_folder, channel_folders
 from fewmask.studies.choices import choice_results
 from fewmask.studies.diagnoses import diagnosis_results
 from fewmask.studies.names import STUDIES
@@ -24,10 +24,9 @@ from fewmask.studies.structures import structure_results
 from fewmask.studies.structures_page import write_structure_tables
 from fewmask.studies.study import run_study
 from fewmask.studies.table import Study
+from fewmask.studies.tagged_page import write_tagged_tables
+from fewmask.studies.tagged_results import tagged_results
 from fewmask.training.fit import unwinding
-
-PHANTOM_SIZE = 64
-"""Pixels of a side of the phantom that `--small` recipes see."""
 
 
 def named_study(name: str) -> Study:
@@ -64,12 +63,19 @@ def study_pair(
     return channel_folders(source, channels[0], channels[1], out / "channels")
 
 
+def tagged_pair(tags: Path, channel: str | None, out: Path) -> tuple[Path, Path]:
+    """The one folder of a study of tags, or one channel of it, in both places of a pair."""
+    folder = tags if channel is None else channel_folder(tags, channel, out / "channels")
+    return folder, folder
+
+
 def phantom_pair(study: Study, out: Path, small: bool) -> tuple[Path, Path]:
     """The phantom that a study runs on where no folders are given, drawn once."""
     folder = out / "phantom"
     if not folder.exists():
-        write_phantom(study.phantom, folder, 0, study.phantom_cases, PHANTOM_SIZE if small else None)
-    first, second = sorted(path for path in folder.iterdir() if path.is_dir())
+        write_phantom(study.phantom, folder, 0, study.phantom_cases, study.phantom_size if small else None)
+    first, *others = sorted(path for path in folder.iterdir() if path.is_dir())
+    second = others[0] if others else first
     return (second, first) if study.reverse else (first, second)
 
 
@@ -85,6 +91,8 @@ def make_table(order: Order, jobs: int | None) -> str:
     cells = asked_for(order, known)
     _write_figures(order, cells)
     shown = replace(order, seeds=max(cell.seed for cell in known) + 1)
+    if order.study.tagged:
+        return write_tagged_tables(shown, tagged_results(order.study, known))
     if order.study.structures:
         choices = choice_results(order, known, _tell)
         return write_structure_tables(shown, structure_results(order.study, known), choices)

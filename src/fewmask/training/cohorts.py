@@ -157,9 +157,10 @@ def divide(
         whole = not (one_folder and role == "source")
         outcomes = learnt.of(role) if learnt else None
         if role == "tags":
-            outcomes = {
-                case.name: shown_anywhere(case, tag_column(cohort, recipe.tag)) for case in cohort.cases
-            }
+            column = tag_column(cohort, recipe.tag)
+            shown = {case.name: shown_anywhere(case, column) for case in cohort.part("train")}
+            # Where all patients show it, the division is that of the same folder read for its masks.
+            outcomes = shown if len(set(shown.values())) > 1 else None
         split = split_cohort(cohort, recipe.split, recipe.seed, groups, whole, outcomes)
         splits[role] = replace(split, remarks=(*cohort.remarks, *split.remarks))
     if len(cohorts) > 1 and "masks" in splits:

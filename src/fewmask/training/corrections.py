@@ -69,7 +69,7 @@ class Corrections:
 
         A slice in which the person left a pixel at 2 keeps its pseudo-label.
         """
-        hard = (labels.labels > 0) & (labels.labels >= labels.levels[:, None, None])
+        hard = labels.hard
         path = self.files.get(prepared.case.name)
         if path is None:
             nothing = np.zeros(len(labels.labels), dtype=np.bool_)

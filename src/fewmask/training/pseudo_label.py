@@ -47,6 +47,11 @@ class CaseLabels:
     boxes: Tensor
     doubts: tuple[Doubts, ...]
 
+    @property
+    def hard(self) -> Tensor:
+        """(N, S, S) bool: where the object is."""
+        return (self.labels > 0) & (self.labels >= self.levels[:, None, None])
+
 
 @dataclass(frozen=True)
 class PseudoLabeller:

@@ -181,7 +181,7 @@ def _on_own_grid(
     maps = prepared.as_it_lay([prepared.on_own_grid(labels.maps)])
     fused = prepared.as_it_lay([prepared.on_own_grid(labels.fused[:, None])])[0]
     soft = prepared.as_it_lay([prepared.on_own_grid(labels.labels[:, None])])[0]
-    mask = (prepared.on_own_grid(corrected.hard[:, None]) > 0.5).to(torch.uint8)
+    mask = prepared.masks_on_own_grid(corrected.hard)
     known = corrected.slices | np.array([tag is not None for tag in tags])
     mask[torch.from_numpy(~known)] = IGNORED
     lying = prepared.as_it_lay([mask])[0]

@@ -82,6 +82,16 @@ def segment(
     largest_component: Annotated[
         bool, typer.Option("--largest-component", help="Keep the largest connected piece of each class.")
     ] = False,
+    pseudo_masks: Annotated[
+        bool,
+        typer.Option(
+            "--pseudo-masks", help="Write what the run's classifier of tags gives, not its segmenter."
+        ),
+    ] = False,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Empty the slices in which the run's classifier of tags finds nothing."),
+    ] = False,
     channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or number.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -99,6 +109,8 @@ def segment(
         which=checkpoint,
         with_probabilities=probabilities,
         largest_component=largest_component,
+        pseudo_masks=pseudo_masks,
+        gate=gate,
         channel=channel,
         device=device,
         progress=progress,

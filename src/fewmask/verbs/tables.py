@@ -25,6 +25,10 @@ def study(
     target: Annotated[
         Path | None, typer.Option(help="The other hospital's dataset; its masks score.")
     ] = None,
+    tags: Annotated[
+        Path | None, typer.Option(help="The tagged dataset of a study of tags; else a phantom is drawn.")
+    ] = None,
+    tags_channel: Annotated[str | None, typer.Option(help="The tagged dataset's channel.")] = None,
     source_channel: Annotated[
         str | None, typer.Option(help="One folder as both: the source's channel.")
     ] = None,
@@ -48,7 +52,7 @@ def study(
 ) -> None:
     """Make a published table: all rows, folds and seeds; the same command goes on with a study that was stopped."""
     from fewmask.studies.cells import Order
-    from fewmask.studies.verb import list_rows, make_table, named_study, study_pair
+    from fewmask.studies.verb import list_rows, make_table, named_study, study_pair, tagged_pair
 
     if listed or not name:
         typer.echo(list_rows(name))
@@ -59,7 +63,13 @@ def study(
         raise typer.BadParameter("--source and --target belong together")
     one_of("--device", device, ("auto", "cpu", "cuda"))
     table = named_study(name)
-    pair = study_pair(table, out, small, (source, target), (source_channel, target_channel))
+    if table.tagged != (tags is not None) and (tags or source or target):
+        needed = "--tags DIR" if table.tagged else "--source DIR and --target DIR"
+        raise typer.BadParameter(f"the study {table.name} takes {needed}")
+    if tags is not None:
+        pair = tagged_pair(tags, tags_channel, out)
+    else:
+        pair = study_pair(table, out, small, (source, target), (source_channel, target_channel))
     order = Order(
         table,
         out.resolve(),

@@ -40,10 +40,10 @@ def convert(
     """Write the dataset in `folder` below `out`, one nnU-Net folder a modality, and say which folders they are.
 
     `format` is a key of `FORMATS`, or "tags-from-masks": then `out` itself becomes the folder, and `tell` is given
-    what a user should know of the tags (see `tags_from_masks`). Beside dataset.json lie cases.csv (patient and split: the published test cases are
-    the test part) and conversion.json, which says what was done to each case. The folders appear only when they are
-    complete. Raises InputFault, one line, for whatever is missing, unreadable, there twice or not as published, and
-    for a folder that holds something already.
+    what a user should know of the tags (see `tags_from_masks`). Beside dataset.json lie cases.csv (patient and split:
+    the published test cases are the test part) and conversion.json, which says what was done to each case. The
+    folders appear only when they are complete. Raises InputFault, one line, for whatever is missing, unreadable, there
+    twice or not as published, and for a folder that holds something already.
     """
     name = format.lower()
     options = options or Options()

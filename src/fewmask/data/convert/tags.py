@@ -59,11 +59,11 @@ def tags_from_masks(folder: Path, out: Path, options: Options, progress: Progres
     """Write the cases of `folder` that have masks, any layout that is read, as the nnU-Net folder `out`.
 
     Beside images, masks and cases.csv lies slices.csv with a column a class: 1 where a slice shows it, 0 where not,
-    and nothing where it does not but some of the slice is ignored. Slices count along the last axis of the file; a
-    volume that would be cut across another axis (its thick one, else the usual one of the folder) is written with its
-    axes in another order, in the same place of the patient. `tell` is given one line for each class that all slices
-    show or none. Raises InputFault for a folder without masks, for a mask that does not fit its image, for JPEG and
-    DICOM pictures, and for an `out` that holds something.
+    and nothing where it does not but some of the slice is ignored. Tags that the folder had already are not kept.
+    Slices count along the last axis of the file; a volume that would be cut across another axis (its thick one, else
+    the usual one of the folder) is written with its axes in another order, in the same place of the patient. `tell` is
+    given one line for each class that all slices show or none. Raises InputFault for a folder without masks, for a mask
+    that does not fit its image, for JPEG and DICOM pictures, and for an `out` that holds something.
     """
     if options != Options():
         raise InputFault(f"{FORMAT}: values and labels stay as they are; leave the other options out")
@@ -101,7 +101,7 @@ class _Writing:
     root: Path
 
     def write(self, progress: Progress) -> tuple[str, ...]:
-        """Write all of it and say what a user should be told; `dataset.json` comes last."""
+        """Write all of it and say what a user should be told."""
         names = self.cohort.classes[1:]
         ending = _ending(self.cases)
         usual = _usual_axis(self.cases) if ending == ENDING else None
@@ -123,6 +123,11 @@ class _Writing:
             _relative(path, self.cohort) for c in self.cohort.cases if not c.mask for path in c.images
         ]
         account = Account(FORMAT, dict(meaning), None, remarks, tuple(left_out), tagged)
+        self._write_descriptions(ending, ignores, account)
+        return remarks
+
+    def _write_descriptions(self, ending: str, ignores: bool, account: Account) -> None:
+        """Write `conversion.json` and, last, `dataset.json`: a folder that has one is whole."""
         written_by = {"made_by": "fewmask", "version": __version__, "dataset": self.root.name}
         write_json(self.root / "conversion.json", {**written_by, **to_mapping(account)})
         labels = {name: value for value, name in enumerate(self.cohort.classes)}
@@ -139,7 +144,6 @@ class _Writing:
                 "converted_by": f"fewmask {__version__}",
             },
         )
-        return remarks
 
     def _write_case(
         self, case: Case, ending: str, usual: int | None

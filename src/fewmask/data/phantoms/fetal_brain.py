@@ -37,8 +37,8 @@ CASES, SIZE, TEST_EVERY = 40, 128, 4
 SITE = "maternity"
 
 PIXEL_MM, THICKNESS_MM = (0.5547, 0.6719), (6.50, 7.15)
-"""The ranges of the paper's data (Fu et al. 2023, Sec. 3.1). Differs: bodies are a quarter as large as people's, so
-that one of 128 pixels fits."""
+"""The ranges of the data of Fu et al. 2023 (UM-CAM), at the default size. Differs: bodies are a quarter as large as
+people's, because 128 pixels and not 512 must hold one; stacks have 16 to 20 slices and not about 50."""
 
 FEWEST_SLICES, MOST_SLICES = 16, 20
 _WITHIN = 3
@@ -141,8 +141,8 @@ def _write(root: Path, seed: int, cases: int, size: int) -> None:
         write_volume(volume.image, volume.affine, drawn.image_path(root, ".nii.gz"))
         write_volume(volume.mask, volume.affine, drawn.mask_path(root, ".nii.gz"))
         rows.append((drawn.name, drawn.patient, drawn.site, part))
-        shown = volume.mask.any(axis=(0, 1))
-        tags.extend((drawn.name, index, int(tag)) for index, tag in enumerate(shown))
+        shown = volume.mask.max(axis=(0, 1)).tolist()
+        tags.extend((drawn.name, index, tag) for index, tag in enumerate(shown))
     write_csv(root / "cases.csv", ("case", "patient", "site", "split"), rows)
     write_csv(root / "slices.csv", ("case", "slice", CLASSES[1]), tags)
     description = "Drawn stacks as by fetal T2-weighted MR, with the brain; synthetic, made by fewmask"
