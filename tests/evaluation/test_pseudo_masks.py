@@ -248,7 +248,7 @@ def test_pictures_get_pseudo_masks_of_their_own_size(tmp_path: Path) -> None:
     (root / "cases.csv").write_text("\n".join(lines) + "\n")
     content = {"channel_names": {"0": "grey"}, "labels": {"background": 0, "disc": 1}, "numTraining": 6}
     (root / "dataset.json").write_text(json.dumps(content | {"file_ending": ".png"}))
-    run = trained("gradcam", root, tmp_path, "tag=disc")
+    run = trained("gradcam", root, tmp_path, "tag=disc", "classifier.choose=last")
     segment(run, root / "imagesTr", tmp_path / "masks", pseudo_masks=True, device="cpu")
     made = run / "stages" / "segmenter" / "pseudo_labels" / "Dataset001_pseudo" / "labelsTr"
     for path in sorted(made.iterdir()):
@@ -262,7 +262,7 @@ def test_a_run_without_a_classifier_is_refused(tmp_path: Path) -> None:
     recipe = replace(recipe, cohorts=Cohorts(masks=source))
     train(recipe, tmp_path / "run", device="cpu", cache=tmp_path / "cache")
     for options in ({"pseudo_masks": True}, {"gate": True}):
-        with pytest.raises(InputFault, match="has no classifier of tags.*give a run of") as fault:
+        with pytest.raises(InputFault, match=r"has no classifier of tags.*give a run of") as fault:
             segment(tmp_path / "run", source, tmp_path / "out", **options, device="cpu")
         assert "\n" not in str(fault.value)
     with pytest.raises(InputFault, match="not a run folder"):
