@@ -39,7 +39,7 @@ NARROW: dict[str, Any] = {
 """Widths for the tests, applied wherever a method's config has a field of that name."""
 
 
-NARROW_NETWORK: dict[str, Any] = {"widths": [4, 8], "width": 1 / 32}
+NARROW_NETWORK: dict[str, Any] = {"widths": [4, 8], "width": 1 / 16}
 """The same for the config of a method's one network."""
 
 

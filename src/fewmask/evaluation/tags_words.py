@@ -84,7 +84,7 @@ def threshold_in_words(made: PseudoLabelled) -> str:
             f"{made.chosen.threshold:g} for every slice: {grid} the one of the best Dice with the masks of held-out "
             "patients, so those masks chose something"
         )
-    rule = "one for each slice: the one that leaves the intensities inside and outside most alike, which needs no mask"
+    rule = "one for each slice: the one that leaves least variance of the intensity inside and outside, which needs no mask"
     return f"{rule}{_spread(list(made.seeds.values()))}"
 
 

@@ -155,8 +155,6 @@ class SuppressedVGG(nn.Module):
         self.extra = nn.Sequential(*added)
         self.head = nn.Conv2d(inner, 1, kernel_size=1)
         self._draw(config.suppression)
-        # The layout changes no value but a step's time.
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def _draw(self, suppression: Suppression) -> None:
         """Fresh weights that let the signal through all layers, capped as it is."""
