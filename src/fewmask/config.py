@@ -53,7 +53,9 @@ def from_mapping(kind: type[T], mapping: Mapping[str, Any], where: str) -> T:
 @lru_cache
 def _strict(kind: type[Any]) -> TypeAdapter[Any]:
     """Reads `{"value": ...}`; unknown keys are errors however deep they lie, which a dataclass alone would not say."""
-    holder = dataclasses.make_dataclass("_Strict", [("value", kind)], namespace={"__pydantic_config__": STRICT})
+    holder = dataclasses.make_dataclass(
+        "_Strict", [("value", kind)], namespace={"__pydantic_config__": STRICT}
+    )
     return TypeAdapter(holder)
 
 

@@ -138,7 +138,9 @@ class Stage:
         if min(self.steps, self.batch, self.validate_every) < 1:
             raise InputFault(f"stage {self.name}: steps, batch and validate_every must be at least 1")
         if (self.labelled_by is None) != (self.pseudo_labels is None):
-            raise InputFault(f"stage {self.name}: labelled_by and pseudo_labels go together; give both or neither")
+            raise InputFault(
+                f"stage {self.name}: labelled_by and pseudo_labels go together; give both or neither"
+            )
         if not 0.0 < self.masks_share < 1.0:
             raise InputFault(f"stage {self.name}: masks_share={self.masks_share} must lie between 0 and 1")
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from fewmask.data.layouts import read_cohort
 from fewmask.data.phantom import write_phantom
+from fewmask.data.prepared_case import prepare_case
 from fewmask.errors import InputFault
 from fewmask.evaluation.diagnose import diagnose
 from fewmask.evaluation.diagnosis_record import format_diagnosis
-from fewmask.data.prepared_case import prepare_case
 from fewmask.evaluation.report import write_report
 from fewmask.evaluation.segment import segment
 from fewmask.evaluation.trained import load_trained

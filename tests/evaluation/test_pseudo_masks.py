@@ -321,4 +321,4 @@ def test_the_command_takes_both_flags(
         cli.main()
     assert not end.value.code
     manifest = manifest_of(tmp_path / "out")
-    assert manifest[key] is True and [entry["case"] for entry in manifest["cases"]] == ["c0"]
+    assert manifest[key] is True and [entry["case"] for entry in manifest["cases"]] == ["c0_0000"]

@@ -14,10 +14,10 @@ from fewmask.console import silent
 from fewmask.data.case import Case, Cohort
 from fewmask.data.phantom import write_phantom
 from fewmask.data.preparation import Intensity, Preparation
+from fewmask.data.prepared_case import prepare_case
 from fewmask.data.store import open_store
 from fewmask.errors import InputFault
 from fewmask.evaluation.evaluate import evaluate
-from fewmask.data.prepared_case import prepare_case
 from fewmask.evaluation.segment import MANIFEST, segment
 from fewmask.methods.kinds import KINDS
 from fewmask.recipe import Cohorts, Recipe, override

@@ -205,3 +205,5 @@ def test_cubes_are_searched_once(monkeypatch, spacing, searches):
     assert len(made) == searches
     alone = surface_distances(truth, predicted, (1.0, 1.0))
     assert scores.masd_voxels == pytest.approx((alone.from_truth.mean() + alone.from_predicted.mean()) / 2)
+    directed = [np.percentile(one, 95) for one in (alone.from_truth, alone.from_predicted)]
+    assert scores.hd95_voxels == pytest.approx(max(directed))

@@ -84,7 +84,7 @@ def threshold_in_words(made: PseudoLabelled) -> str:
             f"{made.chosen.threshold:g} for every slice: {grid} the one of the best Dice with the masks of held-out "
             "patients, so those masks chose something"
         )
-    rule = "one for each slice: the one that leaves least variance of the intensity inside and outside, which needs no mask"
+    rule = "one for each slice: the one of least variance of the intensity inside and outside, which needs no mask"
     return f"{rule}{_spread(list(made.seeds.values()))}"
 
 
@@ -112,7 +112,7 @@ def expansion_in_words(config: Expansion | None) -> tuple[str, ...]:
         "The object's seed is the centre of the map's largest piece above the threshold; the background's are the four "
         f"corners of the box around it, {pixels} wider.",
         f"From both, geodesic distances ({exact}): the cost of a path is {cost}. Nearness is {nearness}.",
-        f"The soft label is {form}; the mask is where it is at least a half.",
+        f"The soft label is {form}; the mask is where it is above a half.",
     )
 
 

@@ -15,7 +15,7 @@ from fewmask.data.batch import Tagged
 from fewmask.errors import InputFault
 from fewmask.losses.classification import binary_cross_entropy
 from fewmask.losses.turn import Ramp, Weights
-from fewmask.methods.base import SGD, Method, Move, Player, Schedule
+from fewmask.methods.base import SGD, AnyOptimiser, Method, Move, Player, Schedule
 from fewmask.networks.vgg import TagVGG, VGGConfig
 from fewmask.pseudo_label_config import CamMaps
 from fewmask.pseudo_labels.activation_map import maps_of
@@ -44,7 +44,7 @@ class TagConfig:
     network: VGGConfig = VGGConfig()
     balanced: bool = True
     weights: TagWeights = TagWeights()
-    optimiser: SGD = SGD(
+    optimiser: AnyOptimiser = SGD(
         rate=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule=Schedule(hold=1.0)
     )
 

@@ -31,8 +31,8 @@ class CaseLabels:
     """The pseudo-labels of a case's N slices at the prepared size, on the CPU.
 
     `shown` (N,) bool are the slices that got one: those tagged as showing the object, or, where nobody has tagged,
-    those that the classifier finds positive; all else is 0. `labels` (N, S, S) in [0, 1] are above `levels` (N,) where
-    the object is. `thresholds` (N,) turned the fused maps into masks, of which `pixels` (N, 2) and `boxes` (N, 4) are
+    those that the classifier finds positive; all else is 0. `labels` (N, S, S) in [0, 1] are soft, `hard` (N, S, S) bool
+    is where the object is. `thresholds` (N,) turned the fused maps into masks, of which `pixels` (N, 2) and `boxes` (N, 4) are
     the seeds as in `Seeds`, -1 where none was grown.
     """
 
@@ -41,16 +41,11 @@ class CaseLabels:
     maps: Tensor
     fused: Tensor
     labels: Tensor
-    levels: Tensor
+    hard: Tensor
     thresholds: Tensor
     pixels: Tensor
     boxes: Tensor
     doubts: tuple[Doubts, ...]
-
-    @property
-    def hard(self) -> Tensor:
-        """(N, S, S) bool: where the object is."""
-        return (self.labels > 0) & (self.labels >= self.levels[:, None, None])
 
 
 @dataclass(frozen=True)
@@ -107,11 +102,12 @@ class PseudoLabeller:
         grown = None if config is None else expand(grey, whole, thresholds, config)
         doubts = doubts_of(maps, whole, thresholds, shown, grown)
         labels = whole if grown is None else grown.label
-        levels = thresholds if grown is None else torch.full_like(thresholds, 0.5)
+        # An undecided label of one half, as far from both kinds of seed, is no object.
+        hard = labels > 0.5 if grown else (whole > 0) & (whole >= thresholds[:, None, None])
         boxes = torch.full((len(images), 4), -1) if grown is None else grown.seeds.box
         pixels = torch.full((len(images), 2), -1) if grown is None else grown.seeds.pixel
         return CaseLabels(
-            looked.scores, shown, maps, whole, labels, levels, thresholds, pixels, boxes, tuple(doubts)
+            looked.scores, shown, maps, whole, labels, hard, thresholds, pixels, boxes, tuple(doubts)
         )
 
     def _thresholds(self, grey: Tensor, maps: Tensor) -> Tensor:
@@ -134,7 +130,7 @@ def _joined(parts: Sequence[CaseLabels]) -> CaseLabels:
         torch.cat([part.maps for part in parts]),
         torch.cat([part.fused for part in parts]),
         torch.cat([part.labels for part in parts]),
-        torch.cat([part.levels for part in parts]),
+        torch.cat([part.hard for part in parts]),
         torch.cat([part.thresholds for part in parts]),
         torch.cat([part.pixels for part in parts]),
         torch.cat([part.boxes for part in parts]),
