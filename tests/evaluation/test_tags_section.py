@@ -351,7 +351,7 @@ def test_pseudonyms_hide_names(run):
 
 def test_rest_of_the_page_speaks_of_tags(run):
     words = _text(_html(run))
-    assert "50 of 300 the best F1 on the held-out patients of the tagged cohort" in words
+    assert "50 of 1000 the best F1 on the held-out patients of the tagged cohort" in words
     assert "the last step" in words
     assert "No mask was opened to train or to choose, but those that a person mended" in words
     assert "classifier: score on the held-out tagged patients" in words

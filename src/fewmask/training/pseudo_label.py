@@ -31,9 +31,9 @@ class CaseLabels:
     """The pseudo-labels of a case's N slices at the prepared size, on the CPU.
 
     `shown` (N,) bool are the slices that got one: those tagged as showing the object, or, where nobody has tagged,
-    those that the classifier finds positive; all else is 0. `labels` (N, S, S) in [0, 1] are soft, `hard` (N, S, S) bool
-    is where the object is. `thresholds` (N,) turned the fused maps into masks, of which `pixels` (N, 2) and `boxes` (N, 4) are
-    the seeds as in `Seeds`, -1 where none was grown.
+    those that the classifier finds positive; all else is 0. `labels` (N, S, S) in [0, 1] are soft, and `hard` is True
+    where the object is. `thresholds` (N,) turned the fused maps into masks, of which `pixels` (N, 2) and `boxes` (N, 4)
+    are the seeds as in `Seeds`, -1 where none was grown.
     """
 
     scores: Tensor
