@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.contracts.tiny import write_store
+from tests.contracts.tiny import tiny_material, write_store
 
 from fewmask.console import silent
 from fewmask.data.case import Case, Cohort
@@ -246,3 +246,23 @@ def test_restyled_by_names_an_earlier_stage() -> None:
 
 def stores_in(cache: Path) -> list[Path]:
     return [path for path in cache.iterdir() if (path / "index.json").exists()]
+
+
+def test_slices_of_one_intensity_train_no_style(tmp_path: Path) -> None:
+    # An instance norm over a constant slice has no gradient but NaN; brain scans end in such slices.
+    material = tiny_material(tmp_path / "material")
+    store = material.stores["source"]
+    images = np.load(store.folder / "images.npy")
+    images[1] = -1.0
+    images[2] = -1.0
+    images[2, :, 0, 0] = 1.0
+    np.save(store.folder / "images.npy", images)
+    stage = style_transfer_only(True).stages[0]
+    rows = [share.rows for share in shares_of(replace(stage, batch=2), 0, material, 1)]
+    assert rows[0] == (0, 3, 4)
+    assert rows[1] == tuple(range(7))
+    plain = shares_of(cyclegan(True).stages[1], 0, material, 1)[0]
+    assert plain.rows == (0, 1, 2, 3, 4)
+    np.save(store.folder / "images.npy", np.full_like(images, -1.0))
+    with pytest.raises(InputFault, match="one intensity"):
+        shares_of(stage, 0, material, 1)

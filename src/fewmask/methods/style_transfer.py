@@ -61,6 +61,8 @@ class StyleTransferConfig:
     """
 
     reads: ClassVar[Reads] = "adaptation"
+    leaves_out_blank: ClassVar[bool] = True
+    """A slice of one intensity has neither content nor style, and a norm over it has no gradient but NaN."""
 
     kind: Literal["style_transfer"] = "style_transfer"
     width: int = 32

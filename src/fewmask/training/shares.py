@@ -37,6 +37,8 @@ def _share(stage: Stage, material: Material, role: str, batch: int, number: int)
     rows = store.rows_of(material.splits[role].train)
     if stage.method.reads == "tagged":
         rows = _tagged_rows(store, rows, material)
+    if getattr(stage.method, "leaves_out_blank", False):
+        rows = _with_contrast(store, rows, material.splits[role].cohort)
     if stage.method.reads == "soft" and material.soft is not None:
         soft = material.soft
         rows = np.intersect1d(rows, np.array(soft.rows, dtype=np.int64))
@@ -52,6 +54,25 @@ def _share(stage: Stage, material: Material, role: str, batch: int, number: int)
         )
     findings = _findings_at(rows, stage, role, material)
     return Share(store, tuple(rows.tolist()), batch, role not in BARE, number, findings, soft)
+
+
+def _with_contrast(store: SliceStore, rows: np.ndarray, cohort: str) -> np.ndarray:
+    """Those of the rows whose slice has more than one intensity in its middle, which no augmentation moves out.
+
+    Raises InputFault where none has.
+    """
+    quarter = store.image_shape[-1] // 4
+    middle = slice(quarter, -quarter)
+    varied = [
+        np.ptp(store.images(chunk)[..., middle, middle], axis=(1, 2, 3)) > 0.0
+        for chunk in np.array_split(rows, max(1, len(rows) // 64))
+    ]
+    kept = rows[np.concatenate(varied)]
+    if len(kept) == 0:
+        raise InputFault(
+            f"{cohort}: every slice is of one intensity in its middle; look at the images with `fewmask check`"
+        )
+    return kept
 
 
 def _tagged_rows(store: SliceStore, rows: np.ndarray, material: Material) -> np.ndarray:
