@@ -17,6 +17,7 @@ results: install
 	$(BIN)/fewmask study placenta --small --seeds 3 --out results/placenta
 	$(BIN)/fewmask study cardiac --small --out results/cardiac
 	$(BIN)/fewmask study cardiac --small --seeds 3 --rows $(CARDIAC_ROWS) --out results/cardiac
+	$(BIN)/fewmask study fetal-brain --small --seeds 3 --out results/fetal_brain
 
 test: lint
 	$(BIN)/pytest -n 2
@@ -33,6 +34,8 @@ lint: install-dev
 bench: install-dev
 	$(BIN)/python benchmarks/surface_distance.py
 	$(BIN)/python benchmarks/msl_step.py
+	$(BIN)/python benchmarks/activation_maps.py
+	$(BIN)/python benchmarks/geodesic.py
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev
