@@ -1,6 +1,5 @@
 """Weights that were learnt from photographs, taken from a file with torchvision's names."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fewmask.errors import InputFault
+from fewmask.safe_load import load_safely
 
 
 def read_weights(path: Path, network: str) -> dict[str, Tensor]:
@@ -16,16 +16,8 @@ def read_weights(path: Path, network: str) -> dict[str, Tensor]:
 
     Raises InputFault where it cannot be read, or holds no tensors. Nothing but tensors is ever unpickled.
     """
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputFault(f"{path}: no such file; give the state dict of torchvision's {network}") from None
-    except PermissionError:
-        raise
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError):
-        raise InputFault(
-            f"{path}: not weights that can be read safely; give the state dict of torchvision's {network}"
-        ) from None
+    remedy = f"give the state dict of torchvision's {network}"
+    content = load_safely(path, f"no such file; {remedy}", f"not weights that can be read safely; {remedy}")
     if not isinstance(content, dict):
         raise InputFault(f"{path}: holds no state dict; give the state dict of torchvision's {network}")
     found = cast(dict[Any, Any], content)

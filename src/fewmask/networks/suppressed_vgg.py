@@ -16,13 +16,11 @@ from fewmask.errors import InputFault
 from fewmask.networks.evidence import entry_channels, slice_scores, stretched
 from fewmask.networks.initial import draw_kaiming
 from fewmask.networks.pretrained import load_weights
+from fewmask.networks.vgg import BLOCKS
 from fewmask.shapes import Images
 
 STRIDE = 8
 """How many pixels of the image a side of one feature covers."""
-
-BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""The features of VGG-16's convolutions, block by block."""
 
 EXTRA = (512, 512, 512)
 """The features of the three convolutions that DRS adds."""

@@ -1,7 +1,6 @@
 """Checkpoints: written whole or not at all, and read without unpickling anything."""
 
 import errno
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from fewmask.errors import InputFault, RunFailed
 from fewmask.files import replaced
 from fewmask.methods.base import Method
 from fewmask.ranks import rank_count, sum_over_ranks
+from fewmask.safe_load import load_safely
 from fewmask.training.candidates import CANDIDATE_RULE, Candidates, candidate_step
 from fewmask.training.rules import RuleScores
 
@@ -190,16 +190,11 @@ def load_networks(method: Method, path: Path) -> Origin:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content, only tensors and plain values; anything else is refused politely."""
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputFault(f"{path}: no such checkpoint; train first, or choose --checkpoint latest") from None
-    except PermissionError:
-        raise
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError):
-        raise InputFault(
-            f"{path}: not a checkpoint that fewmask can read safely; use one that it wrote"
-        ) from None
+    content = load_safely(
+        path,
+        "no such checkpoint; train first, or choose --checkpoint latest",
+        "not a checkpoint that fewmask can read safely; use one that it wrote",
+    )
     ours = (
         isinstance(content, dict)
         and content.get("format") == FORMAT
