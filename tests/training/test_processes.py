@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from tests.contracts.tiny import TASK, Named, cpu, tiny_material, tiny_recipe
+from tests.contracts.tiny import Named, cpu, task_of, tiny_material, tiny_recipe
 from torch import multiprocessing
 
-from fewmask.data.stream import draw
+from fewmask.data.stream import Slices, draw
 from fewmask.losses.turn import Turn
 from fewmask.methods.base import Method
 from fewmask.methods.kinds import KINDS
@@ -28,6 +28,11 @@ STAGES = (
     Named("glua_style_only", 0),
     Named("glua", 1),
     Named("output_adversarial", 0),
+    Named("umcam", 0),
+    Named("umcam_pr25", 1),
+    Named("drs", 0),
+    Named("drs", 1),
+    Named("amr", 0),
 )
 """One stage a method: its recipe with the most terms."""
 
@@ -45,17 +50,21 @@ def five_steps(
         # Each process silences features of its own.
         network = replace(stage.method.network, dropout=0.0)
         stage = replace(stage, method=replace(stage.method, network=network))
+    if hasattr(getattr(stage.method, "network", None), "dropouts"):
+        network = replace(stage.method.network, dropouts=(0.0,) * len(stage.method.network.dropouts))
+        stage = replace(stage, method=replace(stage.method, network=network))
     if hasattr(stage.method, "decoder_dropout"):
         stage = replace(stage, method=replace(stage.method, encoder_dropout=0.0, decoder_dropout="off"))
     torch.manual_seed(3)
-    segmenter = recipe.stage(stage.segmenter).method.build(TASK, None).segmenter if stage.segmenter else None
-    method: Method = stage.method.build(TASK, segmenter).to(dtype).train()
+    task = task_of(stage)
+    segmenter = recipe.stage(stage.segmenter).method.build(task, None).segmenter if stage.segmenter else None
+    method: Method = stage.method.build(task, segmenter).to(dtype).train()
     shares = shares_of(stage, 0, material, ranks)
     losses: list[list[float]] = []
     first: dict[str, torch.Tensor] = {}
     for step in range(STEPS):
         drawn = [draw(share, 0, step, rank, ranks) for share in shares]
-        drawn = [replace(part, images=part.images.to(dtype)) for part in drawn]
+        drawn = [_in_precision(part, dtype) for part in drawn]
         batch = batch_of(stage, drawn)
         turns: list[Turn] = play(cpu(), method, method.training_step(batch, step / STEPS), step / STEPS)
         losses.append([float(turn.loss.detach()) for turn in turns])
@@ -65,6 +74,11 @@ def five_steps(
                     [p.grad.flatten() for p in player.parameters if p.grad is not None]
                 )
     return {"losses": torch.tensor(losses, dtype=torch.float64), **first}
+
+
+def _in_precision(part: Slices, dtype: torch.dtype) -> Slices:
+    soft = None if part.soft is None else part.soft.to(dtype)
+    return replace(part, images=part.images.to(dtype), soft=soft)
 
 
 def worker(rank: int, folder: Path, named: Named, dtype: torch.dtype) -> None:
@@ -87,6 +101,9 @@ def test_two_processes_equal_one(named: Named, dtype: torch.dtype, tmp_path: Pat
     # Its cycle passes through so many instance norms that, this narrow, a rounding error grows thirtyfold in a step.
     kind = tiny_recipe(named.recipe).stages[named.stage].method.kind
     told = 2 if kind == "style_transfer" and dtype == torch.float32 else STEPS
+    if kind == "spotlight_tags" and dtype == torch.float32:
+        # Fifty batch norms over a batch of four, one behind the other, do the same to it.
+        told = 1
     if kind == "sifa":
         # So do its cycles, and already its second turn sees what Adam made of the first one's rounding errors.
         told, tolerance = (3, tolerance) if dtype == torch.float64 else (1, 1e-3)
