@@ -7,6 +7,7 @@ pixels, which is all that SIFA's heads have at 64 pixels. After `make results`, 
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -27,22 +28,27 @@ SIDE = 140
 
 def row(target: Path, study: Path, name: str) -> np.ndarray:
     """All panels of one volume's middle slice, side by side."""
-    truth = _slice(target / "labelsTs" / f"{name}.nii.gz").astype(np.int64)
-    grey = _slice(target / "imagesTs" / f"{name}_0000.nii.gz").astype(np.float64)
-    low, high = np.percentile(grey, [1, 99])
-    panels = [np.repeat((np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)[..., None], 3, 2)]
+    truth = middle_slice(target / "labelsTs" / f"{name}.nii.gz").astype(np.int64)
     masks = [truth]
     for method in ROWS:
         made = study / "cells" / method / "fold-0" / "seed-0" / "predictions" / f"{name}.nii.gz"
-        masks.append(_slice(made).astype(np.int64))
-    panels += [COLOURS[mask] for mask in (*masks, _coarse(truth))]
+        masks.append(middle_slice(made).astype(np.int64))
+    return slice_and_masks(target, name, [*masks, _coarse(truth)])
+
+
+def slice_and_masks(target: Path, name: str, masks: Sequence[np.ndarray]) -> np.ndarray:
+    """The CT slice of a test volume and masks of it, side by side."""
+    grey = middle_slice(target / "imagesTs" / f"{name}_0000.nii.gz").astype(np.float64)
+    low, high = np.percentile(grey, [1, 99])
+    panels = [np.repeat((np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)[..., None], 3, 2)]
+    panels += [COLOURS[mask] for mask in masks]
     drawn = [
         np.asarray(Image.fromarray(panel).resize((SIDE, SIDE), Image.Resampling.NEAREST)) for panel in panels
     ]
     return side_by_side(drawn)
 
 
-def _slice(path: Path) -> np.ndarray:
+def middle_slice(path: Path) -> np.ndarray:
     """The middle axial slice, front up and the patient's right on the left."""
     volume = nibabel.as_closest_canonical(nibabel.load(path))
     values = np.asarray(volume.dataobj)
