@@ -21,7 +21,9 @@ _COMPARES: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
 }
 _EXPRESSION = re.compile(r"(?P<column>[^<>=]+)(?P<comparison>>=|<=|==|>|<)(?P<value>[^<>=]+)")
-_EMPTY = ("", "na", "n/a", "nan")
+EMPTY = ("", "na", "n/a", "nan")
+"""What stands, in any spelling of capitals, in a cell that says nothing."""
+
 _SHOWN = 5
 
 
@@ -49,7 +51,7 @@ class OutcomeRule:
         Raises InputFault for a word where a number is compared, and for a third word in a column of two.
         """
         cell = case.columns.get(self.column, "").strip()
-        if cell.casefold() in _EMPTY:
+        if cell.casefold() in EMPTY:
             return None
         given, threshold = _meaning(cell), _meaning(self.value)
         if self.other is not None and given not in (threshold, _meaning(self.other)):
@@ -132,7 +134,7 @@ def _values(column: str, cases: Sequence[Case]) -> list[str]:
     cells = sorted({case.columns.get(column, "").strip() for case in cases})
     spellings: dict[float | str, str] = {}
     for cell in cells:
-        if cell.casefold() not in _EMPTY:
+        if cell.casefold() not in EMPTY:
             spellings.setdefault(_meaning(cell), cell)
     numbers = sorted(value for value in spellings if isinstance(value, float))
     words = sorted(value for value in spellings if isinstance(value, str))

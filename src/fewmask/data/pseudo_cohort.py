@@ -13,6 +13,7 @@ from fewmask.data.case import Case, Cohort
 from fewmask.data.folder import ending_of
 from fewmask.data.geometry import Raster
 from fewmask.data.raster import write_classes, write_probabilities
+from fewmask.data.stylised_cohort import plain_channel_names
 from fewmask.data.volume import write_volume
 from fewmask.files import replaced, write_csv, write_json
 from fewmask.shapes import IGNORED
@@ -65,7 +66,7 @@ def write_descriptions(
     """Write the dataset.json and cases.csv that make the written cases an nnU-Net dataset."""
     names = list(cohort.channels)
     if len(names) != channels:
-        names = ["R", "G", "B"] if channels == 3 else [f"channel_{index}" for index in range(channels)]
+        names = plain_channel_names(channels)
     write_csv(
         folder / FOLDER / "cases.csv",
         ("case", "patient", "site"),

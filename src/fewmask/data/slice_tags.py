@@ -6,12 +6,12 @@ from fewmask.config import did_you_mean
 from fewmask.data.case import Case, Cohort
 from fewmask.data.cut import VIEWS
 from fewmask.data.orientation import canonical
+from fewmask.data.outcomes import EMPTY
 from fewmask.data.preparation import Preparation, fitted, naming
 from fewmask.data.raster import Raster, read_case
 from fewmask.errors import InputFault
 
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
-_EMPTY = ("", "na", "n/a", "nan")
 
 SliceTags = tuple[float | None, ...]
 """For each prepared slice of a case 1.0, 0.0, or None where nobody has looked."""
@@ -80,14 +80,18 @@ def file_slices(raster: Raster, preparation: Preparation) -> tuple[int, ...]:
 
 def _meaning(case: Case, column: str, cell: str) -> float | None:
     word = cell.strip().casefold()
-    if word in _EMPTY:
+    if word in EMPTY:
         return None
     if word not in _YES + _NO:
         raise InputFault(f"case {case.name}: the tag {column}={cell!r} is neither 0 nor 1; mend the table")
     return float(word in _YES)
 
 
+def tag_cells(case: Case, column: str) -> list[str]:
+    """What the tables say of a case's slices, as it stands there; of a picture one cell."""
+    return [tags.get(column, "") for tags in case.slice_tags.values()] or [case.columns.get(column, "")]
+
+
 def shown_anywhere(case: Case, column: str) -> float:
     """1.0 where any slice of a case is tagged as showing the object, else 0.0."""
-    cells = [tags.get(column, "") for tags in case.slice_tags.values()] or [case.columns.get(column, "")]
-    return float(any(_meaning(case, column, cell) == 1.0 for cell in cells))
+    return float(any(_meaning(case, column, cell) == 1.0 for cell in tag_cells(case, column)))

@@ -151,10 +151,15 @@ def _write(slices: NDArray[np.float32 | np.uint8], path: Path, geometry: _Geomet
     write_volume(np.ascontiguousarray(volume), np.diag((*geometry.spacing, 1.0)), path, geometry.unit)
 
 
+def plain_channel_names(count: int) -> list[str]:
+    """Names for channels that nobody has named: colours if there are three."""
+    return ["R", "G", "B"] if count == 3 else [f"channel_{index}" for index in range(count)]
+
+
 def _channel_names(stylised: Stylised) -> dict[str, str]:
     count = stylised.preparation.channels
     if len(stylised.channels) != count:
-        names = ["R", "G", "B"] if count == 3 else [f"channel_{index}" for index in range(count)]
+        names = plain_channel_names(count)
         return {str(index): name for index, name in enumerate(names)}
     # A name such as CT promises physical units.
     return {

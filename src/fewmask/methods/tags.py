@@ -14,6 +14,7 @@ from torch import nn
 from fewmask.data.batch import Tagged
 from fewmask.errors import InputFault
 from fewmask.losses.classification import binary_cross_entropy
+from fewmask.losses.tag_loss import balancing_weight
 from fewmask.losses.turn import Ramp, Weights
 from fewmask.methods.base import SGD, AnyOptimiser, Method, Move, Player, Schedule
 from fewmask.networks.vgg import TagVGG, VGGConfig
@@ -61,9 +62,8 @@ class TagClassifier(Method):
     def __init__(self, config: TagConfig, task: Task) -> None:
         super().__init__(task)
         self.weights = config.weights
-        self.positive_weight = 1.0
+        self.positive_weight = balancing_weight(task.prevalence) if config.balanced else 1.0
         if config.balanced and task.prevalence is not None:
-            self.positive_weight = (1.0 - task.prevalence) / task.prevalence
             self.remarks = (
                 f"a slice that shows it weighs {self.positive_weight:.3g} times one that does not",
             )

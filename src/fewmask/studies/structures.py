@@ -102,7 +102,7 @@ def _measured(
 ) -> Measured:
     """The figures of one measure from (cases, structures) values of each seed."""
     means = np.stack([_means(value) for value in values])
-    draws = [_drawn(value, patients) for value in values] if len(set(patients)) > 1 else None
+    draws = [drawn_means(value, patients) for value in values] if len(set(patients)) > 1 else None
     figures = tuple(
         figure_of(
             seeds, tuple(means[:, place].tolist()), None if draws is None else np.stack(draws)[:, :, place]
@@ -120,7 +120,7 @@ def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _drawn(values: NDArray[np.float64], patients: Sequence[str]) -> NDArray[np.float64]:
+def drawn_means(values: NDArray[np.float64], patients: Sequence[str]) -> NDArray[np.float64]:
     """The structures' means in each draw of patients, (draws, structures); NaN where none of the drawn has one."""
     owner = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)[1]
     scored = np.isfinite(values)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from fewmask.metrics.interval import resampled_sums
 from fewmask.studies.cells import Cell
 from fewmask.studies.results import Figure, figure_of, finished_cells
+from fewmask.studies.structures import drawn_means
 from fewmask.studies.table import Row, Study
 from fewmask.studies.tagged_scores import PSEUDO_TEST, PSEUDO_VALIDATION, VALIDATION
 
@@ -129,23 +129,11 @@ def _number(cell: str) -> float:
 def _figure(seeds: tuple[int, ...], scores: Sequence[_Scores], column: int) -> Figure:
     by_seed = tuple(float(np.nanmean(score.values[:, column])) for score in scores)
     enough = all(len(set(score.patients)) > 1 for score in scores)
-    draws = np.stack([_drawn(score, column) for score in scores]) if enough else None
+    draws = None
+    if enough:
+        columns = [drawn_means(score.values[:, [column]], score.patients) for score in scores]
+        draws = np.stack(columns)[:, :, 0]
     return figure_of(seeds, by_seed, draws)
-
-
-def _drawn(score: _Scores, column: int) -> NDArray[np.float64]:
-    """The mean over cases in each draw of patients."""
-    owner = np.unique(np.asarray(score.patients, dtype=np.str_), return_inverse=True)[1]
-    known = np.isfinite(score.values[:, column])
-    totals = np.stack(
-        [
-            np.bincount(owner, weights=np.where(known, score.values[:, column], 0.0)),
-            np.bincount(owner, weights=known.astype(np.float64)),
-        ],
-        axis=1,
-    )
-    sums, counts = np.split(resampled_sums(totals), 2, axis=1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)[:, 0]
 
 
 def paired_p(one: Part, other: Part) -> float | None:

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from fewmask.data.case import Case, Cohort
+from fewmask.data.case import Cohort
 from fewmask.data.layouts import read_cohort
+from fewmask.data.slice_tags import tag_cells
 from fewmask.data.split import Split
 from fewmask.errors import InputFault
 from fewmask.recipe import Recipe
@@ -19,7 +20,11 @@ def tagged_only(cohort: Cohort, column: str) -> Cohort:
 
     Raises InputFault where fewer than two are left.
     """
-    bare = {case.name for case in cohort.part("train") if not _has_tag(case, column)}
+    bare = {
+        case.name
+        for case in cohort.part("train")
+        if not any(cell.strip() for cell in tag_cells(case, column))
+    }
     many = len(cohort.part("train"))
     if many - len(bare) < 2:
         raise InputFault(
@@ -34,11 +39,6 @@ def tagged_only(cohort: Cohort, column: str) -> Cohort:
         cases=tuple(case for case in cohort.cases if case.name not in bare),
         remarks=(*cohort.remarks, remark),
     )
-
-
-def _has_tag(case: Case, column: str) -> bool:
-    cells = [tags.get(column, "") for tags in case.slice_tags.values()] or [case.columns.get(column, "")]
-    return any(cell.strip() for cell in cells)
 
 
 def require_tagged_folders(recipe: Recipe) -> None:

@@ -194,7 +194,8 @@ def _stage(
     fresh = bool(fabric.broadcast(not checkpoints.latest.exists()))
     if recipe.weights is not None and fresh and stage.method.reads == "tagged":
         taken = method.load_imagenet(recipe.weights)
-        tell(f"{stage.name}: {taken} tensors of {recipe.weights.name}")
+        if fabric.is_global_zero:
+            tell(f"{stage.name}: {taken} tensors of {recipe.weights.name}")
     if recipe.start_from is not None and fresh:
         take_over(method, recipe, stage, checkpoints, fabric)
     position = checkpoints.resume(method)
