@@ -77,13 +77,25 @@ class Expansion:
 class PseudoLabels:
     """From a trained classifier's maps to pseudo-labels that a segmenter learns from.
 
-    `threshold` is where a map becomes a mask: the best of a grid by Dice on the held-out patients' masks
-    ("validation", which needs some), or for each slice the one that leaves least variance of the intensity inside
-    and outside ("least_variance"). Without an `expansion` the fused map itself is the label.
+    `threshold`, in (0, 1), is where a map becomes a mask: a number, the best of a grid by the Dice of the pseudo-masks
+    that it leads to on held-out patients ("validation", which needs their masks), or for each slice the one that leaves
+    least variance of the intensity inside and outside ("least_variance", the rule of the method's second paper; on our
+    data it mostly takes the ends of its grid). Without an `expansion` the fused map itself is the label.
     """
 
     maps: CamMaps | OwnMaps = CamMaps()
-    weighting: Weighting = "inverse_entropy"
-    threshold: Literal["validation", "least_variance"] = "least_variance"
+    weighting: Weighting = "exponential"
+    threshold: Literal["validation", "least_variance"] | float = 0.5
     expansion: Expansion | None = Expansion()
-    slices: Slices = "all"
+    slices: Slices = "positive"
+
+    @property
+    def only_positive(self) -> bool:
+        """Whether the segmenter meets no slice without the object: then a classifier must tell it which show it."""
+        return self.slices != "all"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.threshold, float) and not 0.0 < self.threshold < 1.0:
+            raise InputFault(
+                f"threshold={self.threshold:g}: a map lies in [0, 1]; give a number between, e.g. 0.5"
+            )

@@ -217,6 +217,15 @@ def test_the_gate_empties_slices_that_the_classifier_finds_negative(
 
 
 @pytest.mark.usefixtures("everywhere")
+def test_who_learnt_positive_slices_alone_has_the_gate(run: Path, dataset: Path, tmp_path: Path) -> None:
+    segment(run, dataset / "imagesTr", tmp_path / "positive", device="cpu")
+    assert manifest_of(tmp_path / "positive")["gated"] is True
+    everywhere = trained("umcam", dataset, tmp_path / "everywhere", "slices=all")
+    segment(everywhere, dataset / "imagesTr", tmp_path / "all", device="cpu")
+    assert manifest_of(tmp_path / "all")["gated"] is False
+
+
+@pytest.mark.usefixtures("everywhere")
 def test_the_gate_comes_before_the_largest_piece(run: Path, dataset: Path, tmp_path: Path) -> None:
     segment(run, dataset / "imagesTr", tmp_path / "out", gate=True, largest_component=True, device="cpu")
     for mask in masks_in(tmp_path / "out").values():

@@ -34,9 +34,10 @@ from fewmask.evaluation.summary import (
 from fewmask.evaluation.tags_gallery import chosen_slices
 from fewmask.evaluation.tags_record import AuditedSlice, chosen_by_masks
 from fewmask.evaluation.tags_words import expansion_in_words, layers_of, maps_in_words
+from fewmask.methods.kinds import KINDS
 from fewmask.methods.supervised import SupervisedConfig
 from fewmask.pseudo_label_config import CamMaps, Expansion, OwnMaps
-from fewmask.recipe import Cohorts, Recipe, Stage
+from fewmask.recipe import Cohorts, Recipe, Stage, override
 from fewmask.recipes.names import RECIPES
 
 torch.set_num_threads(1)
@@ -196,7 +197,9 @@ def run(tmp_path):
     """A run of volumes with everything that a training leaves."""
     folder = tmp_path / "secret_run"
     dataset = _dataset(tmp_path / DATASET)
-    labels = _write_run(folder, dataset, RECIPES["umcam"](True), _preparation(), TAGS)
+    changes = ("weighting=inverse_entropy", "threshold=least_variance", "slices=all")
+    recipe = override(RECIPES["umcam"](True), changes, KINDS)
+    labels = _write_run(folder, dataset, recipe, _preparation(), TAGS)
     made = labels / "Dataset001_pseudo"
     for case in CASES:
         _volume(made / "imagesTr" / f"{case}_0000.nii.gz", _image(case))
@@ -351,7 +354,7 @@ def test_pseudonyms_hide_names(run):
 
 def test_rest_of_the_page_speaks_of_tags(run):
     words = _text(_html(run))
-    assert "50 of 1000 the best F1 on the held-out patients of the tagged cohort" in words
+    assert "50 of 3000 the best F1 on the held-out patients of the tagged cohort" in words
     assert "the last step" in words
     assert "No mask was opened to train or to choose, but those that a person mended" in words
     assert "classifier: score on the held-out tagged patients" in words
@@ -362,6 +365,15 @@ def test_rest_of_the_page_speaks_of_tags(run):
     assert f"tags {DATASET} 2 cases 1 case 1 case" in words
     assert "What stage segmenter drew at step 50" in words
     assert "Ceiling The same task learnt from full masks" in words
+
+
+def test_what_the_recipe_does_by_itself_is_told(run):
+    recipe = replace(RECIPES["umcam"](True), cohorts=read_run(run).recipe.cohorts)
+    (run / "recipe.yaml").write_text(to_yaml(recipe))
+    words = _text(_html(run))
+    assert "0.5 for every slice, as the recipe says; no mask chose it" in words
+    assert "its weight being exp(-entropy)" in words
+    assert "those tagged as showing it; at work the classifier empties the others" in words
 
 
 def test_masks_that_chose_something_are_told(run):

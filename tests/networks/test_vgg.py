@@ -182,7 +182,7 @@ def test_a_copy_and_a_saved_network_are_the_same_network() -> None:
 
 
 def test_fresh_signal_reaches_the_head(full: TagVGG) -> None:
-    """He's draw keeps the size of the signal through thirteen layers."""
+    """The signal keeps its size through thirteen layers."""
     sizes: list[float] = []
     handles = [
         full.layer(name).register_forward_hook(

@@ -469,9 +469,6 @@ def test_constant_slices(cam: Cam) -> None:
     assert maps.normalised.isfinite().all()
     assert maps.normalised.min() >= 0
     assert maps.normalised.max() <= 1
-    # Biases are fresh zeros and the slice is black to the network: there is nothing to look at.
-    assert not maps.raw[[0, 2]].any()
-    assert not maps.normalised[[0, 2]].any()
 
 
 @pytest.mark.parametrize("ask", ASKS)

@@ -13,9 +13,8 @@ from fewmask.pseudo_labels.seeds import (
     THRESHOLDS,
     UNSEPARATED,
     best_of_grid,
-    best_threshold_by_dice,
     components,
-    dice_at_thresholds,
+    dice_of,
     largest_component,
     least_variance_threshold,
     seeds_of,
@@ -80,13 +79,18 @@ def test_what_cannot_be_separated() -> None:
         assert least_variance_threshold(constant + 0.1, rising).item() == pytest.approx(0.05)
 
 
+def dice_of_grid(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """(S, 19): the Dice of plain thresholding."""
+    return torch.stack([dice_of(maps >= threshold, masks) for threshold in THRESHOLDS], 1)
+
+
 def test_best_threshold_is_where_the_mask_is() -> None:
     masks = torch.zeros(3, 8, 8, dtype=torch.int64)
     masks[:2, 2:6, 2:6] = 1
     maps = torch.where(masks == 1, 0.7, 0.41) * torch.tensor([1.0, 1.0, 2.0])[:, None, None]
     # Above 0.41 and up to 0.7 the first two are perfect; the third, empty slice must not push the threshold up.
-    assert best_threshold_by_dice(maps, masks) == 0.45
-    assert best_threshold_by_dice(maps, masks.bool()) == 0.45
+    assert best_of_grid(dice_of_grid(maps, masks)) == 0.45
+    assert best_of_grid(dice_of_grid(maps, masks.bool())) == 0.45
 
 
 def test_dice_is_the_mean_over_slices_not_pooled() -> None:
@@ -97,28 +101,23 @@ def test_dice_is_the_mean_over_slices_not_pooled() -> None:
     masks[0, :, :8], masks[1, 0, 0] = 1, 1
     maps = torch.zeros(2, 8, 16)
     maps[0, :, :8], maps[0, :, 8:], maps[1, 0, 0] = 0.9, 0.12, 0.12
-    rows = dice_at_thresholds(maps, masks)
+    rows = dice_of_grid(maps, masks)
     assert rows[:, 1].tolist() == pytest.approx([2 / 3, 1.0])
     assert rows[:, 9].tolist() == pytest.approx([1.0, 0.0])
     assert best_of_grid(rows) == 0.05
-    assert best_threshold_by_dice(maps, masks) == 0.05
 
 
 def test_dice_leaves_out_ignored_pixels() -> None:
     masks = torch.tensor([[[1, 1, 0, IGNORED]]])
-    maps = torch.tensor([[[0.9, 0.9, 0.0, 0.9]]])
-    assert dice_at_thresholds(maps, masks)[0, 9].item() == 1.0
-
-
-def test_rows_of_batches_join() -> None:
-    maps, masks = noise(3, 6, 9, 9), (noise(4, 6, 9, 9) > 0.6).long()
-    joined = torch.cat([dice_at_thresholds(maps[:2], masks[:2]), dice_at_thresholds(maps[2:], masks[2:])])
-    assert torch.equal(joined, dice_at_thresholds(maps, masks))
+    guesses = torch.tensor([[[True, True, False, True]]])
+    assert dice_of(guesses, masks).tolist() == [1.0]
 
 
 def test_no_mask_shows_the_object() -> None:
-    with pytest.raises(InputFault, match="least_variance"):
-        best_threshold_by_dice(torch.rand(2, 4, 4), torch.zeros(2, 4, 4, dtype=torch.int64))
+    nothing = dice_of(torch.ones(2, 4, 4, dtype=torch.bool), torch.zeros(2, 4, 4, dtype=torch.int64))
+    assert nothing.shape == (0,)
+    with pytest.raises(InputFault, match=r"threshold=0\.5"):
+        best_of_grid(torch.zeros(0, len(THRESHOLDS)))
 
 
 def plain_largest(mask: np.ndarray) -> tuple[int, int]:
@@ -226,7 +225,7 @@ def test_bad_input() -> None:
         lambda: seeds_of(torch.zeros(1, 4, 4, dtype=torch.bool), -1),
         lambda: seeds_of(torch.zeros(4, 4, dtype=torch.bool), 1),
         lambda: least_variance_threshold(torch.zeros(1, 4, 4), torch.zeros(1, 4, 5)),
-        lambda: dice_at_thresholds(torch.zeros(2, 4, 4), torch.zeros(1, 4, 4)),
+        lambda: dice_of(torch.zeros(2, 4, 4, dtype=torch.bool), torch.zeros(1, 4, 4)),
     ):
         with pytest.raises(InputFault) as fault:
             call()

@@ -15,18 +15,22 @@ import torch
 from tests.tagged import DEPTH, SHOWN, change_tags, short, write_tagged
 
 from fewmask.data.layouts import read_cohort
+from fewmask.data.prepared_case import prepare_case
 from fewmask.data.raster import read_classes
 from fewmask.data.split import read_splits
 from fewmask.errors import InputFault, Interrupted
 from fewmask.evaluation.evaluate import evaluate
+from fewmask.evaluation.pseudo_masks import load_pseudo_masks
 from fewmask.evaluation.segment import segment
 from fewmask.methods.kinds import KINDS
-from fewmask.pseudo_label_config import PseudoLabels
+from fewmask.pseudo_label_config import Expansion, PseudoLabels
+from fewmask.pseudo_labels.seeds import THRESHOLDS
 from fewmask.recipe import Cohorts, Recipe, SplitConfig, override
 from fewmask.recipes.fetal_brain import fullysup
 from fewmask.training.checkpoint import Checkpoints
 from fewmask.training.material import load_material
 from fewmask.training.run import Run
+from fewmask.training.shares import validation_of
 from fewmask.training.train import train
 
 torch.set_num_threads(1)
@@ -108,8 +112,7 @@ def test_only_training_patients_slices_train(run: Run) -> None:
     rows = json.loads((made(run) / "pseudo_labels.json").read_text())["rows"]
     store = material.stores["tags"]
     assert set(store.cases_at(np.array(rows))) <= set(material.splits["tags"].train)
-    negative = [row for row in rows if (row % DEPTH) not in SHOWN]
-    assert len(negative) == (DEPTH - len(SHOWN)) * len(material.splits["tags"].train)
+    assert rows and all((row % DEPTH) in SHOWN for row in rows)
 
 
 def test_no_mask_is_opened_that_may_not_be(run: Run) -> None:
@@ -137,11 +140,49 @@ def test_held_out_masks_choose_where_they_are_asked(tagged: Path, cache: Path, t
         Checkpoints(run.stage_folder(run.recipe(), "segmenter"), "segmenter").chosen, weights_only=True
     )["rule"]
     assert "best Dice" in rule and "tagged cohort" in rule
+    stage = run.recipe().stage("segmenter")
+    asked = validation_of(stage, material)
+    assert asked is not None
+    assert asked.rows.tolist() == list(SHOWN), "a segmenter of positive slices is judged by such"
+    everywhere = replace(stage, pseudo_labels=replace(stage.pseudo_labels, slices="all"))
+    assert len(validation_of(everywhere, material).rows) == DEPTH
+
+
+@pytest.mark.parametrize("expansion", [Expansion(), None])
+def test_the_grid_is_searched_on_the_pseudo_masks_themselves(
+    run: Run, tagged: Path, expansion: Expansion | None
+) -> None:
+    made = load_pseudo_masks(run.folder, "cpu")
+    cohort = read_cohort(tagged)
+    case = cohort.part("train")[0]
+    prepared = prepare_case(case, made.trained.preparation)
+    labeller = replace(made.labeller, options=replace(made.labeller.options, expansion=expansion))
+    images = torch.cat(list(prepared.chunks()))[list(SHOWN)]
+    truth = torch.zeros(len(SHOWN), *images.shape[2:], dtype=torch.int64)
+    truth[:, 10:22, 8:20] = 1
+    tags = [float(index in SHOWN) for index in range(DEPTH)]
+    grid = labeller.dice_of_grid(images, truth)
+    assert grid.shape == (len(SHOWN), len(THRESHOLDS))
+    assert len(set(grid.flatten().tolist())) > 1
+    for column, threshold in enumerate(THRESHOLDS):
+        guesses = replace(labeller, threshold=threshold).label(prepared, tags).hard[list(SHOWN)]
+        both = (guesses & (truth == 1)).sum((1, 2))
+        plain = 2.0 * both / (guesses.sum((1, 2)) + truth.sum((1, 2)))
+        assert grid[:, column].tolist() == pytest.approx(plain.tolist())
+
+
+def test_a_threshold_by_number(run: Run, tagged: Path, cache: Path, tmp_path: Path) -> None:
+    assert {row["threshold"] for row in rows_of(made(run) / "seeds.csv")} == {"0.5"}
+    train(short("umcam", tagged, "threshold=0.35"), tmp_path / "run", device="cpu", cache=cache)
+    seeds = rows_of(made(Run(tmp_path / "run")) / "seeds.csv")
+    assert all(float(row["threshold"]) == pytest.approx(0.35) for row in seeds)
+    with pytest.raises(InputFault, match="between"):
+        PseudoLabels(threshold=1.5)
 
 
 def test_without_held_out_masks_the_remedy_is_told(cache: Path, tmp_path: Path) -> None:
     bare = write_tagged(tmp_path / "bare", masks=False)
-    with pytest.raises(InputFault, match="threshold=least_variance"):
+    with pytest.raises(InputFault, match=r"threshold=0\.5"):
         train(short("umcam_miccai23", bare), tmp_path / "run", device="cpu", cache=cache)
     train(short("umcam", bare), tmp_path / "tags_alone", device="cpu", cache=cache)
 
@@ -264,11 +305,13 @@ def test_a_slice_of_one_intensity_and_several_objects_give_no_nan(cache: Path, t
     assert np.isfinite(np.load(made(Run(tmp_path / "run")) / "soft_labels.npy")).all()
 
 
-def test_only_positive_slices_train_where_that_is_asked(tagged: Path, cache: Path, tmp_path: Path) -> None:
-    recipe = short("umcam", tagged, "slices=positive")
+def test_negative_slices_train_where_that_is_asked(tagged: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = short("umcam", tagged, "slices=all")
     train(recipe, tmp_path / "run", device="cpu", cache=cache)
-    rows = json.loads((made(Run(tmp_path / "run")) / "pseudo_labels.json").read_text())["rows"]
-    assert rows and all((row % DEPTH) in SHOWN for row in rows)
+    run = Run(tmp_path / "run")
+    rows = json.loads((made(run) / "pseudo_labels.json").read_text())["rows"]
+    negative = [row for row in rows if (row % DEPTH) not in SHOWN]
+    assert len(negative) == (DEPTH - len(SHOWN)) * len(load_material(recipe, run).splits["tags"].train)
 
 
 def test_a_stage_of_pseudo_labels_names_its_classifier(tagged: Path) -> None:

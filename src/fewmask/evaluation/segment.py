@@ -19,6 +19,7 @@ from fewmask.evaluation.safety_record import FOLDERS, forget
 from fewmask.evaluation.trained import Trained, Which, load_trained, view_of
 from fewmask.evaluation.translated import Screen
 from fewmask.files import write_json
+from fewmask.training.run import Run
 
 MANIFEST = "predictions.json"
 """Beside the masks: which image each was made from, and by which checkpoint."""
@@ -39,7 +40,7 @@ class _Wishes:
     probabilities: bool
     largest_component: bool
     pseudo_masks: bool
-    gate: bool
+    gate: bool | None
 
     def require_compatible(self, run: Path, out: Path, which: Which) -> None:
         """Raise InputFault where pseudo-masks are asked for together with what only a segmenter's masks have."""
@@ -82,7 +83,7 @@ def segment(
     with_probabilities: bool = False,
     largest_component: bool = False,
     pseudo_masks: bool = False,
-    gate: bool = False,
+    gate: bool | None = None,
     channel: str | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -92,6 +93,7 @@ def segment(
     Mask files hold class numbers 0..K-1, as nnU-Net's do, whatever values the training masks had. With
     `largest_component` they keep the largest piece of each class (`largest_components`); with `gate` they are empty
     in slices in which the run's classifier of tags finds nothing (that comes first); probabilities stay as they are.
+    By default a segmenter that learnt from positive slices alone has the gate, for it finds the object everywhere.
     With `pseudo_masks` they are what the classifier's maps give, not the segmenter's. The list of predictions says so.
     A run that re-draws images first (it translates them) also leaves `safety.csv`, `safety.json` and, for flat
     images, `translations/`, `attention/` (where it has one) and `untranslated/`, see
@@ -123,13 +125,19 @@ def _drawing(run: Path, out: Path, which: Which, device: str, wishes: _Wishes) -
     if wishes.pseudo_masks:
         made = load_pseudo_masks(run, device)
         return _Drawing(made.trained, out, wishes, made, None, Screen(made.trained, out))
-    gate = load_gate(run, device) if wishes.gate else None
+    gated = _learnt_positive_slices_alone(run) if wishes.gate is None else wishes.gate
+    gate = load_gate(run, device) if gated else None
     trained = load_trained(run, which, device)
     if not trained.method.draws_masks:
         raise InputFault(
             f"{run}: draws no masks; use `fewmask diagnose` for an outcome, or give a run whose last stage segments"
         )
     return _Drawing(trained, out, wishes, None, gate, Screen(trained, out))
+
+
+def _learnt_positive_slices_alone(run: Path) -> bool:
+    options = Run(run).recipe().stages[-1].pseudo_labels
+    return options is not None and options.only_positive
 
 
 def _require_own_folder(out: Path, cases: tuple[Case, ...]) -> None:
@@ -164,7 +172,7 @@ def _write_manifest(drawing: _Drawing, written: list[tuple[Case, Path]]) -> None
         "checkpoint": {"step": drawing.trained.step, "rule": drawing.trained.rule},
         "largest_component": wishes.largest_component,
         "pseudo_masks": wishes.pseudo_masks,
-        "gated": wishes.gate,
+        "gated": drawing.gate is not None,
         "cases": entries,
     }
     write_json(drawing.out / MANIFEST, content)

@@ -29,9 +29,10 @@ _COSTS = {
     "geodistk": "the change of intensity along it, as GeodisTK measures it",
 }
 _SLICES: dict[Slices, str] = {
-    "positive": "those tagged as showing it",
+    "positive": "those tagged as showing it; at work the classifier empties the others",
     "all": "those tagged as showing it, with their pseudo-labels, and those tagged as not showing it, as empty",
-    "predicted_positive": "those that are tagged as showing it and in which the classifier finds it too",
+    "predicted_positive": "those that are tagged as showing it and in which the classifier finds it too; at work it "
+    "empties the others",
 }
 
 
@@ -81,9 +82,13 @@ def threshold_in_words(made: PseudoLabelled) -> str:
     if made.chosen.threshold is not None:
         grid = f"of {len(THRESHOLDS)} values from {THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g}"
         return (
-            f"{made.chosen.threshold:g} for every slice: {grid} the one of the best Dice with the masks of held-out "
-            "patients, so those masks chose something"
+            f"{made.chosen.threshold:g} for every slice: {grid} the one whose pseudo-masks have the best Dice with the "
+            "masks of held-out patients, so those masks chose something"
         )
+    options = made.stage.pseudo_labels
+    assert options is not None  # only stages that have pseudo-labels are read
+    if isinstance(options.threshold, float):
+        return f"{options.threshold:g} for every slice, as the recipe says; no mask chose it"
     rule = "one for each slice: the one of least variance of the intensity inside and outside, which needs no mask"
     return f"{rule}{_spread(list(made.seeds.values()))}"
 

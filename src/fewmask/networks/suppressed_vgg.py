@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fewmask.errors import InputFault
 from fewmask.networks.evidence import entry_channels, slice_scores, stretched
-from fewmask.networks.initial import draw_kaiming
+from fewmask.networks.initial import calibrate, draw_kaiming
 from fewmask.networks.pretrained import load_weights
 from fewmask.networks.vgg import BLOCKS
 from fewmask.shapes import Images
@@ -32,10 +32,6 @@ class NoSuppression:
 
     kind: Literal["none"] = "none"
 
-    def first_cap(self) -> float:
-        """The share of its maximum at which a feature is capped before the training."""
-        return 1.0
-
     def build(self, width: int) -> nn.Module:
         """The rectifier of so many features."""
         return nn.ReLU()
@@ -52,10 +48,6 @@ class FixedSuppression:
         if not 0.0 < self.delta <= 1.0:
             raise InputFault(f"suppression delta={self.delta:g}: must be above 0 and at most 1, e.g. 0.55")
 
-    def first_cap(self) -> float:
-        """The share of its maximum at which a feature is capped before the training."""
-        return self.delta
-
     def build(self, width: int) -> nn.Module:
         """The rectifier of so many features."""
         return FixedSuppressor(self.delta)
@@ -66,10 +58,6 @@ class LearntSuppression:
     """The share at which a feature is capped is learnt, and differs from slice to slice."""
 
     kind: Literal["learnt"] = "learnt"
-
-    def first_cap(self) -> float:
-        """The share of its maximum at which a feature is capped before the training."""
-        return 0.5
 
     def build(self, width: int) -> nn.Module:
         """The rectifier of so many features."""
@@ -127,8 +115,8 @@ class SuppressedVGG(nn.Module):
     The fourth pooling has stride 1 and the fifth block's convolutions have dilation 2 (the "D1" of DRS), so a place is
     8 pixels wide. `features` has torchvision's names (`features.0.weight`, ...); the suppressors stand where its
     rectifiers do. 21,794,625 parameters with three channels; a learnt suppression adds 2,596,864.
-    Differs: one score, not one a class. Where no file is given, weights start as He et al. 2015 draw them, divided by
-    the root of the share at which features are capped at first: else what reaches the head is too faint to train on.
+    Differs: one score, not one a class. Where no file is given, weights start as He et al. 2015 draw them, calibrated
+    with the caps in place: else what reaches the head is too faint to train on.
     """
 
     def __init__(self, channels: int, config: SuppressedVGGConfig) -> None:
@@ -152,20 +140,12 @@ class SuppressedVGG(nn.Module):
             inner = outer
         self.extra = nn.Sequential(*added)
         self.head = nn.Conv2d(inner, 1, kernel_size=1)
-        self._draw(config.suppression)
-
-    def _draw(self, suppression: Suppression) -> None:
-        """Fresh weights that let the signal through all layers, capped as it is."""
         draw_kaiming(self, slope=0.0)
-        behind = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d)][1:]
-        with torch.no_grad():
-            for convolution in behind:
-                # About what a cap near one half takes off the signal; sixteen of them would leave a fiftieth or less.
-                convolution.weight.mul_(suppression.first_cap() ** -0.5)
         for layer in self.modules():
             if isinstance(layer, LearntSuppressor):
                 # So close to 0 that every share starts near one half, as in the authors' code.
                 nn.init.normal_(layer.control.weight, 0.0, 0.01)
+        calibrate([*self.features, *self.extra], entry_channels(channels))
 
     def scores(self, images: Images) -> Tensor:
         """How strongly each place speaks for the object: (B, 1, H // 8, W // 8), unbounded.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fewmask.config import did_you_mean
 from fewmask.errors import InputFault
 from fewmask.networks.evidence import entry_channels, stretched
-from fewmask.networks.initial import draw_kaiming
+from fewmask.networks.initial import calibrate, draw_kaiming
 from fewmask.networks.pretrained import load_weights
 from fewmask.shapes import Images
 
@@ -52,8 +52,8 @@ class TagVGG(nn.Module):
 
     The state dict has torchvision's names, `features.0.weight` to `features.28.bias`. Differs: in the authors' code
     the dropouts shift these numbers, so that most of block 5 silently misses its ImageNet weights.
-    Weights are drawn as He et al. 2015 (Eq. 10) do for rectifiers: without a norm, torch's own draw would shrink the
-    signal by 6 in variance at each of thirteen layers, and nothing would reach the head.
+    Weights are drawn as He et al. 2015 (Eq. 10) do for rectifiers, and calibrated, see `calibrate`: the network has no
+    norms, and would stay at chance for hundreds of steps where no ImageNet weights are at hand.
     """
 
     def __init__(self, channels: int, config: VGGConfig, outputs: int = 2) -> None:
@@ -69,6 +69,7 @@ class TagVGG(nn.Module):
         self.blocks = _blocks(self.features, self.silence)
         self.end = nn.Sequential(self.silence, nn.Identity() if config.dilated else nn.MaxPool2d(2))
         draw_kaiming(self, slope=0.0)
+        calibrate(self.features, entry_channels(channels))
         # The layout changes no value but a step's time.
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 

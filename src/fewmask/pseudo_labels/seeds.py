@@ -56,47 +56,34 @@ def _variance(moments: Tensor) -> Tensor:
     return (moments[:, 2] / count - (moments[:, 1] / count).square()).clamp(min=0.0)
 
 
-def dice_at_thresholds(maps: Tensor, masks: Tensor) -> Tensor:
-    """How well each threshold turns a map into the true mask: Dice (S, 19), one row a slice that shows the object.
+def dice_of(guesses: Tensor, masks: Tensor) -> Tensor:
+    """How well guessed masks meet the true ones: Dice (S,), one a slice that shows the object.
 
-    Maps (N, H, W) in [0, 1], masks (N, H, W), bool or classes, of which all but 0 are the object. S of the N slices
-    show it; the others have no row. `IGNORED` pixels do not count. The mask is map >= t, all of its components. Rows
-    of several calls may be joined, for `best_of_grid`.
+    Guesses (N, H, W) bool, masks (N, H, W), bool or classes, of which all but 0 are the object. S of the N slices show
+    it; the others are left out: an empty mask cannot tell a good threshold from a high one. `IGNORED` pixels do not
+    count.
     """
-    _check_pair(masks, maps, "masks")
+    _check_pair(masks, guesses, "masks")
     counted = masks != IGNORED
     truth = (masks != 0) & counted
     shown = truth.flatten(1).any(1)
-    maps, truth, counted = maps[shown], truth[shown], counted[shown]
-    columns: list[Tensor] = []
-    for threshold in _grid(maps):
-        guess = (maps >= threshold) & counted
-        overlap, area = (guess & truth).sum((1, 2)), guess.sum((1, 2)) + truth.sum((1, 2))
-        columns.append(2.0 * overlap.to(torch.float64) / area)
-    return torch.stack(columns, 1)
+    guess, truth = (guesses & counted)[shown], truth[shown]
+    overlap, area = (guess & truth).sum((1, 2)), guess.sum((1, 2)) + truth.sum((1, 2))
+    return 2.0 * overlap.to(torch.float64) / area
 
 
 def best_of_grid(dice: Tensor) -> float:
-    """The threshold of the greatest mean Dice over slices, from rows of `dice_at_thresholds`; of equals the lowest.
+    """The threshold in `THRESHOLDS` that suits held-out masks best, from the Dice (S, 19) of S slices at each of them.
 
-    InputFault where there is no row.
+    The greatest mean over slices, each weighing the same, of equals the lowest: Fu et al. 2023 say only that the grid
+    was searched. InputFault where there is no slice.
     """
     if not len(dice):
         raise InputFault(
-            "threshold=validation: no held-out mask shows the object; add masks, or use threshold=least_variance"
+            "threshold=validation: no held-out mask shows the object; add masks, or give a number, threshold=0.5"
         )
     means: list[float] = dice.mean(0).tolist()
     return THRESHOLDS[means.index(max(means))]
-
-
-def best_threshold_by_dice(maps: Tensor, masks: Tensor) -> float:
-    """The one threshold in `THRESHOLDS` that suits held-out masks best: the greatest mean Dice over slices.
-
-    The mean is over the slices that show the object (an empty mask cannot tell a good threshold from a high one), each
-    weighing the same; Fu et al. 2023 say only that the grid was searched. Shapes and errors as for
-    `dice_at_thresholds` and `best_of_grid`.
-    """
-    return best_of_grid(dice_at_thresholds(maps, masks))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,14 @@ from fewmask.networks.suppressed_vgg import (
 )
 from fewmask.pseudo_label_config import OwnMaps, PseudoLabels
 from fewmask.recipe import Recipe, Stage
-from fewmask.recipes.fetal_brain import CLASSIFIER, MAP_ALONE, SMALL_SIZE, segmenter_stage
+from fewmask.recipes.fetal_brain import (
+    CLASSIFIER,
+    MAP_ALONE,
+    SMALL_OPTIMISER,
+    SMALL_SIZE,
+    SMALL_STEPS,
+    segmenter_stage,
+)
 
 OWN_MAPS = PseudoLabels(maps=OwnMaps(), weighting="equal", expansion=None)
 """The map that the method makes is the label; the paper's saliency of photographs tells nothing of MRI."""
@@ -40,7 +47,7 @@ def amr(small: bool) -> Recipe:
     stage = Stage(
         name=CLASSIFIER,
         method=SpotlightTagsConfig(network=ResNetConfig(0.25 if small else 1.0, strides)),
-        steps=300 if small else 10_000,
+        steps=SMALL_STEPS if small else 10_000,
         batch=16,
         choose="validation",
         validate_every=50,
@@ -50,9 +57,8 @@ def amr(small: bool) -> Recipe:
 
 def _drs(name: str, suppression: FixedSuppression | LearntSuppression, small: bool) -> Recipe:
     width = 0.25 if small else 1.0
-    # From nothing, and in few steps, the paper's optimiser leads nowhere (tried on a toy image).
     papers = SGD(rate=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule=STAIRS)
-    optimiser = Adam(rate=3e-3, schedule=STAIRS) if small else papers
+    optimiser = SMALL_OPTIMISER if small else papers
     method = SuppressedTagsConfig(
         network=SuppressedVGGConfig(width, suppression),
         scales=PAPERS_SCALES,
@@ -61,7 +67,7 @@ def _drs(name: str, suppression: FixedSuppression | LearntSuppression, small: bo
     classifier = Stage(
         name=CLASSIFIER,
         method=method,
-        steps=300 if small else 12_000,
+        steps=SMALL_STEPS if small else 12_000,
         batch=16 if small else 5,
         choose="validation",
         validate_every=50,

@@ -7,7 +7,7 @@ from fewmask.methods.soft_masks import weights_of
 from fewmask.pseudo_label_config import CamMaps
 from fewmask.recipe import Recipe
 from fewmask.recipes import fetal_brain, tag_comparators
-from fewmask.studies.table import PublishedTags, Row, Study
+from fewmask.studies.table import PublishedTags, Row, Study, Sweep
 
 CLASSIFIER = "classifier"
 
@@ -43,6 +43,16 @@ def with_layers(layers: tuple[str, ...]) -> Callable[[bool], Recipe]:
         return replace(recipe, name=f"umcam_m{len(layers)}", stages=stages)
 
     return fewer
+
+
+def with_inverse_entropy(small: bool) -> Recipe:
+    """UM-CAM whose maps are averaged by the inverse of their entropy, as its paper may mean."""
+    recipe = fetal_brain.umcam(small)
+    classifier, segmenter = recipe.stages
+    assert segmenter.pseudo_labels is not None
+    options = replace(segmenter.pseudo_labels, weighting="inverse_entropy")
+    stages = (classifier, replace(segmenter, pseudo_labels=options))
+    return replace(recipe, name="umcam_inverse_entropy", stages=stages)
 
 
 def with_even_weights(small: bool) -> Recipe:
@@ -120,6 +130,9 @@ FETAL_BRAIN = Study(
         _from_classifier("umcam_m2", "UM-CAM + SPL, M = 2", with_layers(DEPTHS[1])),
         _from_classifier("umcam_m3", "UM-CAM + SPL, M = 3", with_layers(DEPTHS[2])),
         _from_classifier(
+            "umcam_inverse_entropy", "UM-CAM + SPL, weights of inverse entropy", with_inverse_entropy
+        ),
+        _from_classifier(
             "umcam_map_alone",
             "UM-CAM alone",
             fetal_brain.umcam_map_alone,
@@ -157,4 +170,16 @@ FETAL_BRAIN = Study(
     phantom="fetal_brain",
     tagged=True,
     phantom_size=128,
+    sweeps=(
+        Sweep("M", (("1", "umcam_m1"), ("2", "umcam_m2"), ("3", "umcam_m3"), ("4", SUBJECT))),
+        Sweep(
+            "lambda",
+            (
+                ("0", "umcam_seed_label_alone"),
+                ("0.1", SUBJECT),
+                ("0.5", "umcam_even"),
+                ("0.9", "umcam_swapped"),
+            ),
+        ),
+    ),
 )

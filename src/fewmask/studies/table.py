@@ -89,6 +89,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """An option of which a table has several values, each with the row that has it: validation chooses one of them."""
+
+    option: str
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Study:
     """A table: its rows in order, the one that adapts nothing, the one with the target's own masks, and its subject.
 
@@ -97,7 +105,8 @@ class Study:
     where the source has them. `diagnosis` is what the paper predicts from images, if it does. With `structures`, the
     foreground classes in the paper's order, the table has a column each; without, it pools pixels. A `tagged` study
     has one cohort, which is learnt from by its tags, and whose held-out patients are scored beside its test part.
-    `phantom_size` are the pixels of a side that `--small` recipes see.
+    `phantom_size` are the pixels of a side that `--small` recipes see. `sweeps` are options whose best value on
+    held-out patients the page tells.
     """
 
     name: str
@@ -115,6 +124,7 @@ class Study:
     diagnosis: PublishedDiagnosis | None = None
     tagged: bool = False
     phantom_size: int = 64
+    sweeps: tuple[Sweep, ...] = ()
 
     def row(self, name: str) -> Row:
         """The row of that name."""

@@ -23,6 +23,7 @@ def write_tagged_tables(order: Order, results: Sequence[TagRow]) -> str:
         "## Pseudo-masks, slice by slice (2D)\n\n" + _pseudo_table(results),
         "## Masks of volumes (3D)\n\n" + _volume_table(order, results),
         "## Against the row of the method\n\n" + _comparisons(order, results),
+        *_chosen_values(order, results),
     ]
     text = "\n\n".join(parts) + "\n"
     write_text(order.out / TABLE, text)
@@ -46,8 +47,9 @@ def _preamble(order: Order) -> list[str]:
         "seeds' standard deviation, [95 % bootstrap interval over patients, which says nothing about other seeds].",
         "Chosen by the held-out (validation) patients' masks, as in the paper, but for rows that say otherwise: the "
         "threshold of pseudo-masks and each segmenter's checkpoint; that is why validation figures flatter. Held-out "
-        "tags choose the classifiers' checkpoints. The second paper's row and `nothing chosen by masks` take a "
-        "threshold from each slice's own intensities and their last step. No test mask chose anything.",
+        "tags choose the classifiers' checkpoints. `Nothing chosen by masks` has the threshold 0.5 and the second "
+        "paper's row one from each slice's own intensities; both keep their last step. No test mask chose anything.",
+        "Segmenters of pseudo-labels learn from positive slices alone; at work the classifier empties the others.",
     ]
 
 
@@ -119,6 +121,19 @@ def _comparisons(order: Order, results: Sequence[TagRow]) -> str:
             f"| {result.row.title} | {change:+.1f}{mark} | {'too few' if p is None else f'{p:.3f}'} |"
         )
     return "\n".join(lines)
+
+
+def _chosen_values(order: Order, results: Sequence[TagRow]) -> list[str]:
+    """Which value of each option the held-out patients choose, where all its rows are there."""
+    by_name = {result.row.name: result.validation.dice for result in results}
+    lines: list[str] = []
+    for sweep in order.study.sweeps:
+        if not all(name in by_name for _, name in sweep.rows):
+            continue
+        best = max(sweep.rows, key=lambda pair: by_name[pair[1]].mean)
+        figures = ", ".join(f"{value}: {100.0 * by_name[name].mean:.1f}" for value, name in sweep.rows)
+        lines.append(f"- {sweep.option} = {best[0]} (Dice of held-out volumes in %, {figures})")
+    return ["## What held-out patients choose\n\n" + "\n".join(lines)] if lines else []
 
 
 def _part_cells(part: Part) -> tuple[str, str, str, str]:

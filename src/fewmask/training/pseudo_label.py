@@ -12,9 +12,9 @@ from fewmask.errors import InputFault
 from fewmask.methods.base import Method
 from fewmask.pseudo_label_config import CamMaps, PseudoLabels
 from fewmask.pseudo_labels.audit import Doubts, doubts_of
-from fewmask.pseudo_labels.expansion import expand
+from fewmask.pseudo_labels.expansion import Expanded, expand
 from fewmask.pseudo_labels.fusion import fused
-from fewmask.pseudo_labels.seeds import least_variance_threshold
+from fewmask.pseudo_labels.seeds import THRESHOLDS, dice_of, least_variance_threshold
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class CaseLabels:
 
 @dataclass(frozen=True)
 class PseudoLabeller:
-    """A trained classifier, the options, and the threshold that was chosen on validation (None: one a slice)."""
+    """A trained classifier, the options, and the threshold that was chosen on validation (None: the options')."""
 
     method: Method
     options: PseudoLabels
@@ -98,22 +98,42 @@ class PseudoLabeller:
         maps = torch.where(shown[:, None, None, None], looked.maps, 0.0)
         whole = torch.where(shown[:, None, None], looked.fused, 0.0)
         thresholds = self._thresholds(grey, whole)
-        config = self.options.expansion
-        grown = None if config is None else expand(grey, whole, thresholds, config)
+        grown = self._grown(grey, whole, thresholds)
         doubts = doubts_of(maps, whole, thresholds, shown, grown)
         labels = whole if grown is None else grown.label
-        # An undecided label of one half, as far from both kinds of seed, is no object.
-        hard = labels > 0.5 if grown else (whole > 0) & (whole >= thresholds[:, None, None])
+        hard = _hard(whole, thresholds, grown)
         boxes = torch.full((len(images), 4), -1) if grown is None else grown.seeds.box
         pixels = torch.full((len(images), 2), -1) if grown is None else grown.seeds.pixel
         return CaseLabels(
             looked.scores, shown, maps, whole, labels, hard, thresholds, pixels, boxes, tuple(doubts)
         )
 
+    def dice_of_grid(self, images: Tensor, masks: Tensor) -> Tensor:
+        """How well the pseudo-masks at each of `THRESHOLDS` meet true ones: Dice (S, 19), see `dice_of`."""
+        looked, grey = self.look(images), grey_of(images)
+        columns: list[Tensor] = []
+        for threshold in THRESHOLDS:
+            thresholds = torch.full((len(images),), threshold)
+            guesses = _hard(looked.fused, thresholds, self._grown(grey, looked.fused, thresholds))
+            columns.append(dice_of(guesses, masks))
+        return torch.stack(columns, 1)
+
+    def _grown(self, grey: Tensor, maps: Tensor, thresholds: Tensor) -> Expanded | None:
+        config = self.options.expansion
+        return None if config is None else expand(grey, maps, thresholds, config)
+
     def _thresholds(self, grey: Tensor, maps: Tensor) -> Tensor:
-        if self.threshold is not None:
-            return torch.full((len(maps),), self.threshold)
+        given = self.options.threshold if self.threshold is None else self.threshold
+        if isinstance(given, float):
+            return torch.full((len(maps),), given)
         return least_variance_threshold(grey, maps)
+
+
+def _hard(maps: Tensor, thresholds: Tensor, grown: Expanded | None) -> Tensor:
+    """Where a slice's object is, bool. An undecided label of one half, as far from both kinds of seed, is no object."""
+    if grown is not None:
+        return grown.label > 0.5
+    return (maps > 0) & (maps >= thresholds[:, None, None])
 
 
 def grey_of(images: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from fewmask.errors import InputFault
 from fewmask.files import read_json, write_json
 from fewmask.methods.base import Method
 from fewmask.pseudo_label_config import PseudoLabels
-from fewmask.pseudo_labels.seeds import best_of_grid, dice_at_thresholds
+from fewmask.pseudo_labels.seeds import best_of_grid
 from fewmask.shapes import IGNORED
 from fewmask.training.audit_table import AuditTable
 from fewmask.training.corrections import Corrected, Corrections
@@ -39,7 +39,7 @@ SOFT_LABELS, CHOSEN = "soft_labels.npy", "pseudo_labels.json"
 class Chosen:
     """What was decided for the pseudo-labels of a run, as its page tells it.
 
-    `threshold` is the one that was chosen on held-out masks (None: one for each slice). F1 and AUC are the
+    `threshold` is the one that was chosen on held-out masks (None: none was). F1 and AUC are the
     classifier's on the held-out tagged slices; None where those are all alike.
     """
 
@@ -141,18 +141,17 @@ def _told_apart(
 
 
 def _threshold(labeller: PseudoLabeller, held_out: SliceStore) -> float:
-    """The threshold that turns maps into the held-out patients' masks best, over slices that show the object."""
+    """The threshold whose pseudo-masks meet the held-out patients' masks best, over slices that show the object."""
     rows = np.arange(held_out.row_count)
     dice: list[Tensor] = []
     for chunk in chunks_of(rows):
         masks = torch.from_numpy(held_out.masks(chunk))
         shown = ((masks != 0) & (masks != IGNORED)).flatten(1).any(1)
         if shown.any():
-            looked = labeller.look(torch.from_numpy(held_out.images(chunk))[shown])
-            dice.append(dice_at_thresholds(looked.fused, masks[shown]))
+            dice.append(labeller.dice_of_grid(torch.from_numpy(held_out.images(chunk))[shown], masks[shown]))
     if not dice:
         raise InputFault(
-            "threshold=validation: no held-out mask shows the object; add masks, or --set threshold=least_variance"
+            "threshold=validation: no held-out mask shows the object; add masks, or --set threshold=0.5"
         )
     return best_of_grid(torch.cat(dice))
 

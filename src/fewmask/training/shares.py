@@ -82,6 +82,12 @@ def _tagged_rows(store: SliceStore, rows: np.ndarray, material: Material) -> np.
     return rows[np.array(known, dtype=bool)]
 
 
+def _positive_rows(store: SliceStore, rows: np.ndarray, material: Material) -> np.ndarray:
+    """Those of the rows that are tagged as showing the object: a segmenter of such slices is judged by no others."""
+    assert material.tags is not None
+    return rows[np.array([tag == 1.0 for tag in material.tags.at(store, rows)], dtype=bool)]
+
+
 def _findings_at(rows: np.ndarray, stage: Stage, role: str, material: Material) -> tuple[float, ...] | None:
     """The outcome of each row's case, or the row's own tag; None where the stage reads neither."""
     if stage.method.reads == "tagged" and material.tags is not None:
@@ -119,6 +125,8 @@ def validation_of(stage: Stage, material: Material) -> Validation | None:
     rows = store.rows_of(store.cases if role == "held_out" else material.splits[role].validation)
     if reads == "tagged":
         rows = _tagged_rows(store, rows, material)
+    if stage.pseudo_labels is not None and stage.pseudo_labels.only_positive:
+        rows = _positive_rows(store, rows, material)
     findings = _findings_at(rows, stage, role, material)
     fault = _fault_of_validation(stage, cohort, rows, findings)
     if fault is None:

@@ -67,7 +67,7 @@ def held_out_with_masks(recipe: Recipe, tagged: Cohort | None, split: Split | No
     Raises InputFault where it does and they have none. Masks of patients who train stay closed.
     """
     asking = {
-        f"stage {stage.name}: threshold=validation": "threshold=least_variance"
+        f"stage {stage.name}: threshold=validation": "threshold=0.5"
         for stage in recipe.stages
         if stage.pseudo_labels is not None and stage.pseudo_labels.threshold == "validation"
     } | {

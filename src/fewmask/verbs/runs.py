@@ -89,9 +89,13 @@ def segment(
         ),
     ] = False,
     gate: Annotated[
-        bool,
-        typer.Option("--gate", help="Empty the slices in which the run's classifier of tags finds nothing."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--gate/--no-gate",
+            help="Empty the slices in which the run's classifier of tags finds nothing; by default on where the "
+            "segmenter learnt from positive slices alone.",
+        ),
+    ] = None,
     channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or number.")] = None,
     device: Device = "auto",
 ) -> None:
