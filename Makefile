@@ -36,6 +36,7 @@ bench: install-dev
 	$(BIN)/python benchmarks/msl_step.py
 	$(BIN)/python benchmarks/activation_maps.py
 	$(BIN)/python benchmarks/geodesic.py
+	$(BIN)/python benchmarks/pseudo_labels.py
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

@@ -28,7 +28,7 @@ class ResNetConfig:
     """`width` is the factor on every number of features, 1 being ResNet-50's.
 
     `strides` are those of the first convolution and of stages 2 to 4; a max-pool halves once more in between.
-    (2, 2, 2, 1) is AMR's, 16 pixels a place; (1, 2, 2, 1) suits slices of about 100 pixels.
+    (2, 2, 2, 1) is AMR's, 16 pixels a place; (2, 2, 1, 1), 8 pixels a place, suits slices of about 100 pixels.
     """
 
     width: float = 1.0

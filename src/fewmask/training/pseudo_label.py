@@ -18,15 +18,6 @@ from fewmask.pseudo_labels.seeds import THRESHOLDS, dice_of, least_variance_thre
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What a classifier makes of slices: `scores` (B,), `maps` (B, M, S, S) and `fused` (B, S, S) in [0, 1]."""
-
-    scores: Tensor
-    maps: Tensor
-    fused: Tensor
-
-
-@dataclass(frozen=True)
 class CaseLabels:
     """The pseudo-labels of a case's N slices at the prepared size, on the CPU.
 
@@ -57,29 +48,29 @@ class PseudoLabeller:
     fabric: Fabric
     threshold: float | None = None
 
-    def look(self, images: Tensor) -> Looked:
-        """Ask the classifier about prepared images (B, C, S, S)."""
-        there = images.to(self.fabric.device)
+    def scores(self, images: Tensor) -> Tensor:
+        """The classifier's score (B,) of prepared images (B, C, S, S): positive where it finds the object."""
         self.method.eval()
         with torch.no_grad(), self.fabric.autocast():
-            scores = self.method.judge(there)
-        with self.fabric.autocast():
-            maps = self._maps(there)
-        if maps is None or scores is None:
-            raise InputFault(
-                "labelled_by: names a stage that learns no tags, or makes no such maps; mend the recipe"
-            )
-        return Looked(scores.float().cpu(), maps, fused(maps, self.options.weighting))
+            scores = self.method.judge(images.to(self.fabric.device))
+        if scores is None:
+            raise InputFault("labelled_by: names a stage that learns no tags; mend the recipe")
+        return scores.float().cpu()
 
-    def _maps(self, images: Tensor) -> Tensor | None:
-        """(B, M, S, S) on the CPU, without gradients."""
-        if isinstance(self.options.maps, CamMaps):
-            maps = self.method.layer_maps(images, self.options.maps)
-        else:
-            with torch.no_grad():
-                own = self.method.own_maps(images)
-            maps = None if own is None else own[:, None]
-        return None if maps is None else maps.detach().float().cpu()
+    def look(self, images: Tensor) -> Tensor:
+        """Where the classifier looks: maps (B, M, S, S) in [0, 1] on the CPU, without gradients."""
+        there = images.to(self.fabric.device)
+        self.method.eval()
+        with self.fabric.autocast():
+            if isinstance(self.options.maps, CamMaps):
+                maps = self.method.layer_maps(there, self.options.maps)
+            else:
+                with torch.no_grad():
+                    own = self.method.own_maps(there)
+                maps = None if own is None else own[:, None]
+        if maps is None:
+            raise InputFault("labelled_by: names a stage that makes no such maps; mend the recipe")
+        return maps.detach().float().cpu()
 
     def label(self, prepared: PreparedCase, tags: Sequence[float | None] | None) -> CaseLabels:
         """The pseudo-labels of one case; without `tags` the classifier says which slices show the object."""
@@ -92,11 +83,11 @@ class PseudoLabeller:
         return _joined(parts)
 
     def _chunk(self, images: Tensor, tags: Sequence[float | None] | None) -> CaseLabels:
-        looked = self.look(images)
-        shown = looked.scores > 0 if tags is None else torch.tensor([tag == 1.0 for tag in tags])
+        scores = self.scores(images)
+        shown = scores > 0 if tags is None else torch.tensor([tag == 1.0 for tag in tags])
         grey = grey_of(images)
-        maps = torch.where(shown[:, None, None, None], looked.maps, 0.0)
-        whole = torch.where(shown[:, None, None], looked.fused, 0.0)
+        maps = self._maps_where(shown, images)
+        whole = torch.where(shown[:, None, None], fused(maps, self.options.weighting), 0.0)
         thresholds = self._thresholds(grey, whole)
         grown = self._grown(grey, whole, thresholds)
         doubts = doubts_of(maps, whole, thresholds, shown, grown)
@@ -104,17 +95,23 @@ class PseudoLabeller:
         hard = _hard(whole, thresholds, grown)
         boxes = torch.full((len(images), 4), -1) if grown is None else grown.seeds.box
         pixels = torch.full((len(images), 2), -1) if grown is None else grown.seeds.pixel
-        return CaseLabels(
-            looked.scores, shown, maps, whole, labels, hard, thresholds, pixels, boxes, tuple(doubts)
-        )
+        return CaseLabels(scores, shown, maps, whole, labels, hard, thresholds, pixels, boxes, tuple(doubts))
+
+    def _maps_where(self, shown: Tensor, images: Tensor) -> Tensor:
+        """Maps of the slices that show the object, zeros for the others, which most slices are."""
+        layers = len(self.options.maps.layers) if isinstance(self.options.maps, CamMaps) else 1
+        maps = torch.zeros(len(images), layers, *images.shape[2:])
+        if shown.any():
+            maps[shown] = self.look(images[shown])
+        return maps
 
     def dice_of_grid(self, images: Tensor, masks: Tensor) -> Tensor:
         """How well the pseudo-masks at each of `THRESHOLDS` meet true ones: Dice (S, 19), see `dice_of`."""
-        looked, grey = self.look(images), grey_of(images)
+        whole, grey = fused(self.look(images), self.options.weighting), grey_of(images)
         columns: list[Tensor] = []
         for threshold in THRESHOLDS:
             thresholds = torch.full((len(images),), threshold)
-            guesses = _hard(looked.fused, thresholds, self._grown(grey, looked.fused, thresholds))
+            guesses = _hard(whole, thresholds, self._grown(grey, whole, thresholds))
             columns.append(dice_of(guesses, masks))
         return torch.stack(columns, 1)
 
