@@ -1,6 +1,7 @@
 """The study of masks from tags: its rows share a classifier, and its figures are those of the scores on disk."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from tests.tagged import write_tagged
 from fewmask.errors import InputFault
 from fewmask.studies.cells import Cell, Order, cells_of
 from fewmask.studies.names import STUDIES
-from fewmask.studies.tagged_results import paired_p, tagged_results
+from fewmask.studies.results import figure_of
+from fewmask.studies.tagged_page import write_tagged_tables
+from fewmask.studies.tagged_results import Part, TagRow, paired_p, tagged_results
 from fewmask.studies.verb import make_table, tagged_pair
 from fewmask.training.checkpoint import Checkpoints
 from fewmask.training.run import Run
@@ -117,6 +120,30 @@ def test_one_channel_of_several_keeps_its_tags(tmp_path: Path) -> None:
     assert rows_of(folder / "slices.csv") == rows_of(tagged / "slices.csv")
     with pytest.raises(InputFault, match="no channel"):
         tagged_pair(tagged, "T1w", tmp_path / "out")
+
+
+def part(dice: float) -> Part:
+    """One seed, two cases."""
+    pixels = figure_of((0,), (9.0,), None)
+    return Part(figure_of((0,), (dice,), None), pixels, None, 2, 2, 0, 0, {"one/": dice, "two/": dice})
+
+
+def test_what_held_out_patients_choose_by_hand(order: Order, tmp_path: Path) -> None:
+    scores = {
+        "umcam_m1": (0.62, 0.60),
+        "umcam_m2": (0.71, 0.56),
+        "umcam_m3": (0.50, 0.99),
+        "umcam": (0.70, 0.90),
+        "fullysup": (0.80, 0.80),
+    }
+    rows = [
+        TagRow(order.study.row(name), None, None, part(held_out), part(test))
+        for name, (held_out, test) in scores.items()
+    ]
+    text = write_tagged_tables(replace(order, out=tmp_path), rows)
+    assert "M = 2 (Dice of held-out volumes in %, 1: 62.0, 2: 71.0, 3: 50.0, 4: 70.0)" in text
+    assert "That row's test volumes have 56.0, 70 % of FullySup's." in text
+    assert "lambda =" not in text, "not all of its rows are there"
 
 
 def test_the_paired_p_is_scipys(order: Order, table: str, tmp_path: Path) -> None:

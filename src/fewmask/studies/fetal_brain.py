@@ -31,18 +31,22 @@ def validated(build: Callable[[bool], Recipe]) -> Callable[[bool], Recipe]:
     return with_held_out_masks
 
 
-def with_layers(layers: tuple[str, ...]) -> Callable[[bool], Recipe]:
+DEEPER = ("block3", "block4", "block5", "head")
+"""Another reading of the four layers that the paper does not name."""
+
+
+def with_layers(name: str, layers: tuple[str, ...]) -> Callable[[bool], Recipe]:
     """UM-CAM from the maps of other layers."""
 
-    def fewer(small: bool) -> Recipe:
+    def other(small: bool) -> Recipe:
         recipe = fetal_brain.umcam(small)
         classifier, segmenter = recipe.stages
         assert segmenter.pseudo_labels is not None
         options = replace(segmenter.pseudo_labels, maps=CamMaps(layers=layers))
         stages = (classifier, replace(segmenter, pseudo_labels=options))
-        return replace(recipe, name=f"umcam_m{len(layers)}", stages=stages)
+        return replace(recipe, name=name, stages=stages)
 
-    return fewer
+    return other
 
 
 def with_inverse_entropy(small: bool) -> Recipe:
@@ -126,9 +130,12 @@ FETAL_BRAIN = Study(
             PublishedTags(None, ((84.98, 5.62), (7.17, 8.01)), ((83.79, 7.81), (7.06, 5.13))),
         ),
         _alone("drs_learnable", "DRS, learnt share", tag_comparators.drs_learnable),
-        _from_classifier("umcam_m1", "UM-CAM + SPL, M = 1", with_layers(DEPTHS[0])),
-        _from_classifier("umcam_m2", "UM-CAM + SPL, M = 2", with_layers(DEPTHS[1])),
-        _from_classifier("umcam_m3", "UM-CAM + SPL, M = 3", with_layers(DEPTHS[2])),
+        _from_classifier("umcam_m1", "UM-CAM + SPL, M = 1", with_layers("umcam_m1", DEPTHS[0])),
+        _from_classifier("umcam_m2", "UM-CAM + SPL, M = 2", with_layers("umcam_m2", DEPTHS[1])),
+        _from_classifier("umcam_m3", "UM-CAM + SPL, M = 3", with_layers("umcam_m3", DEPTHS[2])),
+        _from_classifier(
+            "umcam_deeper", "UM-CAM + SPL, blocks 3 to 5 and last", with_layers("umcam_deeper", DEEPER)
+        ),
         _from_classifier(
             "umcam_inverse_entropy", "UM-CAM + SPL, weights of inverse entropy", with_inverse_entropy
         ),

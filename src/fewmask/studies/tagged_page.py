@@ -125,14 +125,21 @@ def _comparisons(order: Order, results: Sequence[TagRow]) -> str:
 
 def _chosen_values(order: Order, results: Sequence[TagRow]) -> list[str]:
     """Which value of each option the held-out patients choose, where all its rows are there."""
-    by_name = {result.row.name: result.validation.dice for result in results}
+    by_name = {result.row.name: result for result in results}
+    ceiling = by_name.get(order.study.ceiling)
     lines: list[str] = []
     for sweep in order.study.sweeps:
         if not all(name in by_name for _, name in sweep.rows):
             continue
-        best = max(sweep.rows, key=lambda pair: by_name[pair[1]].mean)
-        figures = ", ".join(f"{value}: {100.0 * by_name[name].mean:.1f}" for value, name in sweep.rows)
-        lines.append(f"- {sweep.option} = {best[0]} (Dice of held-out volumes in %, {figures})")
+        held_out = {value: by_name[name].validation.dice.mean for value, name in sweep.rows}
+        best = max(held_out, key=lambda value: held_out[value])
+        test = by_name[dict(sweep.rows)[best]].test.dice
+        share = "" if ceiling is None else f", {_share(test, ceiling.test.dice)} of FullySup's"
+        figures = ", ".join(f"{value}: {100.0 * dice:.1f}" for value, dice in held_out.items())
+        lines.append(
+            f"- {sweep.option} = {best} (Dice of held-out volumes in %, {figures}). That row's test volumes have "
+            f"{figure_words(test, 100.0, 1)}{share}."
+        )
     return ["## What held-out patients choose\n\n" + "\n".join(lines)] if lines else []
 
 
