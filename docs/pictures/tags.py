@@ -1,7 +1,7 @@
 """Draws tags.png: every stage from a tag to a mask, on a real fetal brain.
 
 A row a stack (the first three that were learnt from), its middle positive slice; from the left: the slice, the maps of
-the classifier's blocks 2, 3 and 4 and of its last layer, their fusion, the soft label grown from its seeds, the
+the classifier's blocks 3, 4 and 5 and of its last layer, their fusion, the soft label grown from its seeds, the
 pseudo-mask, the segmenter's mask, and the mask drawn by hand, which nothing was learnt from. With RUN and TAGGED as in
 docs/results.md, from the repository's root:
 .venv/bin/python docs/pictures/tags.py RUN TAGGED

@@ -26,12 +26,13 @@ tagged as positive and that the classifier too finds positive."""
 class CamMaps:
     """Class activation maps of a classifier at one or more layers ("block1" to "block5", or "head", its last one).
 
-    Fu et al. 2023 (UM-CAM), Sec. 2.1, use M = 4 layers without naming them; these four are a reconstruction.
+    Fu et al. 2023 (UM-CAM), Sec. 2.1, use M = 4 layers without naming them; these four are a reconstruction, and were
+    chosen before blocks 2 to 4 and the head on the phantom's held-out patients.
     """
 
     kind: Literal["cam_maps"] = "cam_maps"
     cam: Cam = "gradcam"
-    layers: tuple[str, ...] = ("block2", "block3", "block4", "head")
+    layers: tuple[str, ...] = ("block3", "block4", "block5", "head")
 
     def __post_init__(self) -> None:
         if not self.layers or len(set(self.layers)) < len(self.layers):

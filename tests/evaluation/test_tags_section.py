@@ -251,7 +251,7 @@ def test_counts_are_those_of_the_files(run):
     # Rows 0 to 4 and 6 to 8 are Doe's first five slices and Roe's first three.
     assert "8 training slices (4 that show it and 4 that do not): those tagged as showing it, with" in words
     assert "In 1 of them a person's mask takes the place" in words
-    assert "Grad-CAM at block 2, block 3, block 4 and the last layer of the classifier" in words
+    assert "Grad-CAM at block 3, block 4, block 5 and the last layer of the classifier" in words
     assert "its weight being 1 / entropy" in words
     assert "which needs no mask (from 0.4 to 0.4" in words
     assert "The fused map with weight 0.1 and the soft label with weight 0.9." in words

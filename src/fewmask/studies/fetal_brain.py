@@ -13,7 +13,7 @@ CLASSIFIER = "classifier"
 
 SUBJECT, BASELINE, CEILING = "umcam", "gradcam", "fullysup"
 
-DEPTHS = (("head",), ("block4", "head"), ("block3", "block4", "head"))
+DEPTHS = (("head",), ("block5", "head"), ("block4", "block5", "head"))
 """The layers of UM-CAM with M = 1, 2 and 3: the last ones of the four."""
 
 
@@ -31,7 +31,7 @@ def validated(build: Callable[[bool], Recipe]) -> Callable[[bool], Recipe]:
     return with_held_out_masks
 
 
-DEEPER = ("block3", "block4", "block5", "head")
+SHALLOWER = ("block2", "block3", "block4", "head")
 """Another reading of the four layers that the paper does not name."""
 
 
@@ -134,7 +134,9 @@ FETAL_BRAIN = Study(
         _from_classifier("umcam_m2", "UM-CAM + SPL, M = 2", with_layers("umcam_m2", DEPTHS[1])),
         _from_classifier("umcam_m3", "UM-CAM + SPL, M = 3", with_layers("umcam_m3", DEPTHS[2])),
         _from_classifier(
-            "umcam_deeper", "UM-CAM + SPL, blocks 3 to 5 and last", with_layers("umcam_deeper", DEEPER)
+            "umcam_shallower",
+            "UM-CAM + SPL, blocks 2 to 4 and last",
+            with_layers("umcam_shallower", SHALLOWER),
         ),
         _from_classifier(
             "umcam_inverse_entropy", "UM-CAM + SPL, weights of inverse entropy", with_inverse_entropy
