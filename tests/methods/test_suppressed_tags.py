@@ -90,7 +90,7 @@ def test_its_maps(scales: tuple[float, ...]) -> None:
     assert maps.shape == (4, SIZE, SIZE) and not maps.requires_grad and method.training
     assert torch.isfinite(maps).all() and maps.min() >= 0 and maps.max() <= 1
     alone = torch.cat([method.own_maps(image[None]) for image in images])
-    assert torch.allclose(alone, maps[:3], atol=1e-5)
+    assert torch.allclose(alone, maps[:3], atol=1e-4)
 
 
 def test_no_positive_score_means_no_evidence() -> None:
