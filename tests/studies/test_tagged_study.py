@@ -1,6 +1,7 @@
 """The study of masks from tags: its rows share a classifier, and its figures are those of the scores on disk."""
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from scipy.stats import wilcoxon
 from tests.tagged import write_tagged
 
 from fewmask.errors import InputFault
+from fewmask.files import write_csv
 from fewmask.studies.cells import Cell, Order, cells_of
 from fewmask.studies.names import STUDIES
 from fewmask.studies.results import figure_of
@@ -120,6 +122,19 @@ def test_one_channel_of_several_keeps_its_tags(tmp_path: Path) -> None:
     assert rows_of(folder / "slices.csv") == rows_of(tagged / "slices.csv")
     with pytest.raises(InputFault, match="no channel"):
         tagged_pair(tagged, "T1w", tmp_path / "out")
+
+
+def test_unknown_spacing_has_no_mm(order: Order, table: str, tmp_path: Path) -> None:
+    trained = cell(order, "umcam")
+    shutil.copytree(trained.folder, tmp_path / "cell")
+    for file, columns in (("scores.csv", {"unit": "px"}), ("pseudo_test/slice_scores.csv", {"hd95_mm": ""})):
+        rows = rows_of(tmp_path / "cell" / file)
+        write_csv(tmp_path / "cell" / file, tuple(rows[0]), [tuple((row | columns).values()) for row in rows])
+    (result,) = tagged_results(order.study, [replace(trained, folder=tmp_path / "cell")])
+    assert result.test.hd95_mm is None and result.pseudo_test is not None
+    assert result.pseudo_test.hd95_mm is None
+    assert np.isfinite(result.test.hd95_px.mean)
+    assert result.validation.hd95_mm is not None
 
 
 def part(dice: float) -> Part:

@@ -82,8 +82,8 @@ def _row(row: Row, cells: Sequence[Cell]) -> TagRow:
 def _part(cells: Sequence[Cell], file: str) -> Part:
     seeds = tuple(sorted({cell.seed for cell in cells}))
     scores = [_scores([cell.folder / file for cell in cells if cell.seed == seed]) for seed in seeds]
-    figures = [_figure(seeds, scores, column) for column in range(3)]
-    has_mm = any(np.isfinite(score.values[:, 2]).any() for score in scores)
+    has_mm = all(np.isfinite(score.values[:, 2]).any() for score in scores)
+    figures = [_figure(seeds, scores, column) for column in range(3 if has_mm else 2)]
     by_case: dict[str, list[float]] = {}
     for score in scores:
         for case, dice in zip(score.cases, score.values[:, 0].tolist(), strict=True):
