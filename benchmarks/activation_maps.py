@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fewmask.networks.initial import draw_kaiming
 from fewmask.networks.vgg import LAYERS, TagVGG, VGGConfig
 from fewmask.pseudo_labels.activation_map import maps_of
 
@@ -56,9 +57,14 @@ def shown(logits: Tensor) -> Tensor:
 
 
 def build(device: torch.device) -> TagVGG:
-    """Plain VGG-16 at its full width with fresh weights, whose scores are not all negative."""
+    """Plain VGG-16 at its full width with He's weights, whose scores are not all negative.
+
+    Calibrated ones make every feature's mean 0: what bf16 rounds off then counts for more than after training.
+    """
     torch.manual_seed(0)
-    return TagVGG(3, VGGConfig(dilated=False)).to(device).eval()
+    network = TagVGG(3, VGGConfig(dilated=False))
+    draw_kaiming(network, slope=0.0)
+    return network.to(device).eval()
 
 
 def draw(count: int, size: int, device: torch.device) -> Tensor:
