@@ -13,7 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import torch
-from panels import first_cases, save, side_by_side
+from panels import first_cases, grey_panel, save, side_by_side
 from PIL import Image
 from torch.nn import functional
 
@@ -39,8 +39,7 @@ def row(target: Path, study: Path, name: str) -> np.ndarray:
 def slice_and_masks(target: Path, name: str, masks: Sequence[np.ndarray]) -> np.ndarray:
     """The CT slice of a test volume and masks of it, side by side."""
     grey = middle_slice(target / "imagesTs" / f"{name}_0000.nii.gz").astype(np.float64)
-    low, high = np.percentile(grey, [1, 99])
-    panels = [np.repeat((np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)[..., None], 3, 2)]
+    panels = [grey_panel(grey)]
     panels += [COLOURS[mask] for mask in masks]
     drawn = [
         np.asarray(Image.fromarray(panel).resize((SIDE, SIDE), Image.Resampling.NEAREST)) for panel in panels

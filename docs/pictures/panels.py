@@ -15,6 +15,13 @@ def panel(path: Path, side: int, resample: Image.Resampling = Image.Resampling.N
     return Image.open(path).resize((side, side), resample)
 
 
+def grey_panel(values: np.ndarray) -> np.ndarray:
+    """A slice (H, W) as an RGB panel, black below its first percentile and white above its last."""
+    low, high = np.percentile(values, [1, 99])
+    grey = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, 2)
+
+
 def side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
     """RGB panels (S, S, 3) as one row."""
     gap = np.full((panels[0].shape[0], GAP, 3), 255, np.uint8)

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 import nibabel
 import numpy as np
-from panels import save, side_by_side
+from panels import grey_panel, save, side_by_side
 from PIL import Image
 
 SIDE = 120
@@ -44,8 +44,7 @@ def row(run: Path, name: str, tagged: Path) -> np.ndarray:
         truth,
     ]
     grey = cut(volume(tagged / "imagesTr" / f"{name}_0000.nii.gz")).astype(np.float64)
-    low, high = np.percentile(grey, [1, 99])
-    panels = [np.repeat((np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)[..., None], 3, 2)]
+    panels = [grey_panel(grey)]
     heat = matplotlib.colormaps["inferno"]
     panels += [(heat(cut(layer))[..., :3] * 255).astype(np.uint8) for layer in layers]
     panels += [MASK_COLOURS[cut(mask).astype(np.int64)] for mask in masks]

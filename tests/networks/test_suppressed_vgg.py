@@ -161,9 +161,16 @@ def test_places_are_eight_pixels_and_the_score_is_their_mean(suppression: object
 
 def test_fresh_weights_let_the_signal_through() -> None:
     """Uncompensated, sixteen caps at one half leave a fiftieth to a thousandth of what plain rectifiers do."""
+    torch.manual_seed(5)
     images = smooth_noise(4, 48)
-    for suppression in (NoSuppression(), FixedSuppression(), LearntSuppression()):
-        assert 0.1 < small(suppression, 0.25).scores(images).abs().mean().item() < 5.0
+
+    def size(suppression: object) -> float:
+        return small(suppression, 0.25).scores(images).abs().mean().item()
+
+    plain = size(NoSuppression())
+    assert 0.1 < plain < 5.0
+    for suppression in (FixedSuppression(), LearntSuppression()):
+        assert 0.08 < size(suppression) / plain < 12.0
 
 
 def test_the_input_rule() -> None:

@@ -469,6 +469,13 @@ def test_constant_slices(cam: Cam) -> None:
     assert maps.normalised.isfinite().all()
     assert maps.normalised.min() >= 0
     assert maps.normalised.max() <= 1
+    # Without biases such a slice, which is black to the network, has nothing to look at.
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.zeros_(part.bias)
+    maps = maps_of(network, images, cam, names, shown)
+    assert not maps.raw[[0, 2]].any()
+    assert not maps.normalised[[0, 2]].any()
 
 
 @pytest.mark.parametrize("ask", ASKS)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fewmask.methods.soft_masks import weights_of
-from fewmask.pseudo_label_config import CamMaps
+from fewmask.pseudo_label_config import CamMaps, PseudoLabels
 from fewmask.recipe import Recipe
 from fewmask.recipes import fetal_brain, tag_comparators
 from fewmask.studies.table import PublishedTags, Row, Study, Sweep
@@ -37,34 +37,20 @@ SHALLOWER = ("block2", "block3", "block4", "head")
 
 def with_layers(name: str, layers: tuple[str, ...]) -> Callable[[bool], Recipe]:
     """UM-CAM from the maps of other layers."""
-
-    def other(small: bool) -> Recipe:
-        recipe = fetal_brain.umcam(small)
-        classifier, segmenter = recipe.stages
-        assert segmenter.pseudo_labels is not None
-        options = replace(segmenter.pseudo_labels, maps=CamMaps(layers=layers))
-        stages = (classifier, replace(segmenter, pseudo_labels=options))
-        return replace(recipe, name=name, stages=stages)
-
-    return other
+    options = PseudoLabels(maps=CamMaps(layers=layers))
+    return lambda small: fetal_brain.from_tags(name, small, options, weights_of(fetal_brain.LAMBDA, "map"))
 
 
 def with_inverse_entropy(small: bool) -> Recipe:
     """UM-CAM whose maps are averaged by the inverse of their entropy, as its paper may mean."""
-    recipe = fetal_brain.umcam(small)
-    classifier, segmenter = recipe.stages
-    assert segmenter.pseudo_labels is not None
-    options = replace(segmenter.pseudo_labels, weighting="inverse_entropy")
-    stages = (classifier, replace(segmenter, pseudo_labels=options))
-    return replace(recipe, name="umcam_inverse_entropy", stages=stages)
+    options = PseudoLabels(weighting="inverse_entropy")
+    weights = weights_of(fetal_brain.LAMBDA, "map")
+    return fetal_brain.from_tags("umcam_inverse_entropy", small, options, weights)
 
 
 def with_even_weights(small: bool) -> Recipe:
     """UM-CAM with lambda = 0.5: map and seed-derived label weigh alike."""
-    recipe = fetal_brain.umcam(small)
-    classifier, segmenter = recipe.stages
-    method = replace(segmenter.method, weights=weights_of(0.5, "map"))
-    return replace(recipe, name="umcam_even", stages=(classifier, replace(segmenter, method=method)))
+    return fetal_brain.from_tags("umcam_even", small, PseudoLabels(), weights_of(0.5, "map"))
 
 
 def _from_classifier(
