@@ -35,7 +35,7 @@ def scores_of(run: Path) -> tuple[torch.Tensor, torch.Tensor]:
         if not shown.any():
             continue
         images, truth = torch.from_numpy(store.images(chunk))[shown], truth[shown]
-        maps = fused(made.look(images), made.options.weighting)
+        maps = fused(made.look(images).maps, made.options.weighting)
         thresholds = torch.full((len(maps),), made.threshold)
         grown = expand(images[:, 0], maps, thresholds, made.options.expansion)
         hits.append((grown.seeds.foreground & truth).flatten(1).any(1))

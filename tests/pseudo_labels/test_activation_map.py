@@ -300,8 +300,16 @@ def test_normalised_is_divided_by_its_peak_before_it_is_drawn_out() -> None:
     assert torch.allclose(maps.raw[:, 0], drawn(coarse, images), atol=1e-6)
 
 
+@pytest.mark.parametrize("cam", CAMS)
+def test_what_the_network_gave_comes_with_the_maps(cam: Cam) -> None:
+    network, images = small(), slices(3)
+    with torch.no_grad():
+        plain = network(images)
+    assert torch.allclose(maps_of(network, images, cam, ["head"], shown).output, plain, atol=1e-6)
+
+
 def test_average_is_the_mean_of_normalised_maps() -> None:
-    maps = LayerMaps(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4))
+    maps = LayerMaps(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4), None)
     expected = (maps.normalised[:, 0] + maps.normalised[:, 1] + maps.normalised[:, 2]) / 3
     assert torch.allclose(average_cam(maps), expected)
 

@@ -23,7 +23,7 @@ from fewmask.evaluation.evaluate import evaluate
 from fewmask.evaluation.pseudo_masks import load_pseudo_masks
 from fewmask.evaluation.segment import segment
 from fewmask.methods.kinds import KINDS
-from fewmask.pseudo_label_config import Expansion, PseudoLabels
+from fewmask.pseudo_label_config import CamMaps, Expansion, PseudoLabels
 from fewmask.pseudo_labels.seeds import THRESHOLDS
 from fewmask.recipe import Cohorts, Recipe, SplitConfig, override
 from fewmask.recipes.fetal_brain import fullysup
@@ -169,6 +169,20 @@ def test_the_grid_is_searched_on_the_pseudo_masks_themselves(
         both = (guesses & (truth == 1)).sum((1, 2))
         plain = 2.0 * both / (guesses.sum((1, 2)) + truth.sum((1, 2)))
         assert grid[:, column].tolist() == pytest.approx(plain.tolist())
+
+
+@pytest.mark.parametrize("maps", [CamMaps(), CamMaps(cam="scorecam", layers=("head",))])
+def test_every_slice_has_its_own_score_whether_it_has_maps_or_not(
+    run: Run, tagged: Path, maps: CamMaps
+) -> None:
+    made = load_pseudo_masks(run.folder, "cpu")
+    prepared = prepare_case(read_cohort(tagged).part("train")[0], made.trained.preparation)
+    labeller = replace(made.labeller, options=replace(made.labeller.options, maps=maps))
+    expected = torch.cat([labeller.scores(images) for images in prepared.chunks()])
+    assert len(set(expected.tolist())) == DEPTH
+    tags = [float(index in SHOWN) for index in range(DEPTH)]
+    for given in (tags, [1.0] * DEPTH, [None] * DEPTH, None):
+        assert torch.allclose(labeller.label(prepared, given).scores, expected, atol=1e-5)
 
 
 def test_a_threshold_by_number(run: Run, tagged: Path, cache: Path, tmp_path: Path) -> None:

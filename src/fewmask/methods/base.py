@@ -22,6 +22,13 @@ Move = Turn | tuple[Turn, ...]
 """One turn, or several that are played simultaneously: all gradients first, then all steps."""
 
 
+class Look(NamedTuple):
+    """A classifier's score of each image, as `Method.judge` gives it, and where it looked, without gradients."""
+
+    scores: OutcomeLogits
+    maps: ActivationMaps
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The learning rate's factor over the training: constant until `hold` (a share in [0, 1]), then falling.
@@ -268,11 +275,8 @@ class Method(nn.Module, ABC):
         """
         raise InputFault(f"{path}: this method has no network that ImageNet weights fit; leave --weights out")
 
-    def layer_maps(self, images: Images, maps: CamMaps) -> ActivationMaps | None:
-        """Where a classifier looks, at several of its layers; None where the method is no such classifier.
-
-        Needs gradients: it is not to be called under `no_grad`.
-        """
+    def look(self, images: Images, maps: CamMaps) -> Look | None:
+        """Where a classifier looks, at several of its layers; None where the method is no such classifier."""
         return None
 
     def own_maps(self, images: Images) -> SoftMasks | None:

@@ -16,12 +16,12 @@ from fewmask.errors import InputFault
 from fewmask.losses.classification import binary_cross_entropy
 from fewmask.losses.tag_loss import balancing_weight
 from fewmask.losses.turn import Ramp, Weights
-from fewmask.methods.base import SGD, AnyOptimiser, Method, Move, Player, Schedule
+from fewmask.methods.base import SGD, AnyOptimiser, Look, Method, Move, Player, Schedule
 from fewmask.networks.vgg import TagVGG, VGGConfig
 from fewmask.pseudo_label_config import CamMaps
 from fewmask.pseudo_labels.activation_map import maps_of
 from fewmask.recipe import Reads
-from fewmask.shapes import ActivationMaps, Images, Logits, Masks, OutcomeLogits, Task
+from fewmask.shapes import Images, Logits, Masks, OutcomeLogits, Task
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,10 @@ class TagClassifier(Method):
         """The same; masks are not looked at."""
         return self.judge(images)
 
-    def layer_maps(self, images: Images, maps: CamMaps) -> ActivationMaps:
+    def look(self, images: Images, maps: CamMaps) -> Look:
         """Class activation maps of the object's own score, each in [0, 1], at the layers that `maps` names."""
-        return maps_of(self.classifier, images, maps.cam, maps.layers, _object_score).normalised
+        found = maps_of(self.classifier, images, maps.cam, maps.layers, _object_score)
+        return Look(_margin(found.output).detach(), found.normalised)
 
     def load_imagenet(self, path: Path) -> int:
         """Start from a file of torchvision's `vgg16`; how many tensors were taken. Raises InputFault if it is none."""

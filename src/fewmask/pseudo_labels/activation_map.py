@@ -38,11 +38,12 @@ class LayerMaps:
 
     `raw` has the method's own unit. `normalised` is in [0, 1]: each map is divided by its greatest value + 1e-7
     before it is drawn out bilinearly to the images' size, so that its peak may end a little below 1. A map without a
-    positive value is 0 in both.
+    positive value is 0 in both. `output` is what the network gave for the images by the way; its graph is spent.
     """
 
     raw: Tensor
     normalised: ActivationMaps
+    output: Any
 
 
 def grad_cam(network: Network, images: Images, layers: Sequence[nn.Module], score: Score) -> LayerMaps:
@@ -71,9 +72,9 @@ def class_activation_map(
     (B, K): the class's row of the linear layer behind the mean, or, where channel c of the layer already is the map
     of class c, 1 for it and 0 for the others.
     """
-    activations = _activations(network, images, layers)
+    output, activations = _activations(network, images, layers)
     rows = [weight.expand(len(images), -1) for weight in weights]
-    return _layer_maps(images, activations, rows)
+    return _layer_maps(images, output, activations, rows)
 
 
 def score_cam(
@@ -89,14 +90,14 @@ def score_cam(
     Wang et al. 2020 (Score-CAM). One pass for each channel of each layer, `at_once` images in each: there is no
     shortcut. Where a channel shows nothing, the image becomes `hidden`; the paper's x H_k has 0.
     """
-    activations = _activations(network, images, layers)
+    output, activations = _activations(network, images, layers)
 
     def judge(seen: Tensor) -> Tensor:
         return _scores(score, network(seen), len(seen))
 
     with at_rest(network), torch.no_grad():
         weights = [shown_alone(judge, images, maps, hidden, at_once) for maps in activations]
-    return _layer_maps(images, activations, weights)
+    return _layer_maps(images, output, activations, weights)
 
 
 def ablation_cam(
@@ -113,14 +114,14 @@ def ablation_cam(
     maps: then the part before the layer runs once, and the part behind it once for each channel, `at_once` copies
     together. Without tails the whole network runs for each channel.
     """
-    activations = _activations(network, images, layers)
+    output, activations = _activations(network, images, layers)
     with at_rest(network), torch.no_grad():
         if tails is None:
             rests = [partial(_throughout, network, images, layer, score) for layer in layers]
         else:
             rests = [partial(_behind, tail, score) for tail in tails]
         weights = [silenced(rest, maps, at_once) for rest, maps in zip(rests, activations, strict=True)]
-    return _layer_maps(images, activations, weights)
+    return _layer_maps(images, output, activations, weights)
 
 
 def average_cam(maps: LayerMaps) -> SoftMasks:
@@ -181,12 +182,13 @@ def _drawn_by(
         torch.enable_grad(),
         captured(layers, for_gradients=True, copies=copies) as found,
     ):
-        scores = _scores(score, network(images), len(images))
+        output = network(images)
+        scores = _scores(score, output, len(images))
         held = all_of(found)
         gradients = _gradients(scores, held)
     maps = [kept.detach() for kept in held]
     passed = [_Passed(place, *pair) for place, pair in enumerate(zip(maps, gradients, strict=True))]
-    return _layer_maps(images, maps, [weigh(one) for one in passed])
+    return _layer_maps(images, output, maps, [weigh(one) for one in passed])
 
 
 def _gradients(scores: Tensor, held: list[Tensor]) -> list[Tensor]:
@@ -250,13 +252,15 @@ def _scores(score: Score, output: Any, count: int) -> Tensor:
     return scores.to(_single(scores))
 
 
-def _activations(network: Network, images: Images, layers: Sequence[nn.Module]) -> list[Tensor]:
+def _activations(network: Network, images: Images, layers: Sequence[nn.Module]) -> tuple[Any, list[Tensor]]:
     with at_rest(network), torch.no_grad(), captured(layers, for_gradients=False) as found:
-        network(images)
-        return all_of(found)
+        output = network(images)
+        return output, all_of(found)
 
 
-def _layer_maps(images: Images, activations: Sequence[Tensor], weights: Sequence[Tensor]) -> LayerMaps:
+def _layer_maps(
+    images: Images, output: Any, activations: Sequence[Tensor], weights: Sequence[Tensor]
+) -> LayerMaps:
     """ReLU(sum_k a_k A_k) of each layer from its (B, K, h, w) and (B, K), at the images' size."""
     raw: list[Tensor] = []
     normalised: list[Tensor] = []
@@ -271,7 +275,7 @@ def _layer_maps(images: Images, activations: Sequence[Tensor], weights: Sequence
                 functional.interpolate(values, size=images.shape[-2:], mode="bilinear", align_corners=False)
             )
     # Interpolation rounds: the last bit may lie beyond 1.
-    return LayerMaps(torch.cat(raw, 1), torch.cat(normalised, 1).clamp_max(1.0))
+    return LayerMaps(torch.cat(raw, 1), torch.cat(normalised, 1).clamp_max(1.0), output)
 
 
 def _single(values: Tensor) -> torch.dtype:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fewmask.data.prepared_case import PreparedCase
 from fewmask.errors import InputFault
-from fewmask.methods.base import Method
-from fewmask.pseudo_label_config import CamMaps, PseudoLabels
+from fewmask.methods.base import Look, Method
+from fewmask.pseudo_label_config import CamMaps, OwnMaps, PseudoLabels
 from fewmask.pseudo_labels.audit import Doubts, doubts_of
 from fewmask.pseudo_labels.expansion import Expanded, expand
 from fewmask.pseudo_labels.fusion import fused
@@ -57,20 +57,23 @@ class PseudoLabeller:
             raise InputFault("labelled_by: names a stage that learns no tags; mend the recipe")
         return scores.float().cpu()
 
-    def look(self, images: Tensor) -> Tensor:
-        """Where the classifier looks: maps (B, M, S, S) in [0, 1] on the CPU, without gradients."""
+    def look(self, images: Tensor) -> Look:
+        """The same scores, and where the classifier looks: maps (B, M, S, S) in [0, 1], all on the CPU."""
         there = images.to(self.fabric.device)
         self.method.eval()
         with self.fabric.autocast():
-            if isinstance(self.options.maps, CamMaps):
-                maps = self.method.layer_maps(there, self.options.maps)
-            else:
-                with torch.no_grad():
-                    own = self.method.own_maps(there)
-                maps = None if own is None else own[:, None]
-        if maps is None:
+            found = self._look(there, self.options.maps)
+        if found is None:
             raise InputFault("labelled_by: names a stage that makes no such maps; mend the recipe")
-        return maps.detach().float().cpu()
+        return Look(*(values.float().cpu() for values in found))
+
+    def _look(self, images: Tensor, maps: CamMaps | OwnMaps) -> Look | None:
+        if isinstance(maps, CamMaps):
+            # The passes that make the maps have the scores by the way.
+            return self.method.look(images, maps)
+        with torch.no_grad():
+            scores, own = self.method.judge(images), self.method.own_maps(images)
+        return None if scores is None or own is None else Look(scores, own[:, None])
 
     def label(self, prepared: PreparedCase, tags: Sequence[float | None] | None) -> CaseLabels:
         """The pseudo-labels of one case; without `tags` the classifier says which slices show the object."""
@@ -83,10 +86,9 @@ class PseudoLabeller:
         return _joined(parts)
 
     def _chunk(self, images: Tensor, tags: Sequence[float | None] | None) -> CaseLabels:
-        scores = self.scores(images)
-        shown = scores > 0 if tags is None else torch.tensor([tag == 1.0 for tag in tags])
+        shown = self.scores(images) > 0 if tags is None else torch.tensor([tag == 1.0 for tag in tags])
         grey = grey_of(images)
-        maps = self._maps_where(shown, images)
+        scores, maps = self._look_where(shown, images)
         whole = torch.where(shown[:, None, None], fused(maps, self.options.weighting), 0.0)
         thresholds = self._thresholds(grey, whole)
         grown = self._grown(grey, whole, thresholds)
@@ -97,17 +99,20 @@ class PseudoLabeller:
         pixels = torch.full((len(images), 2), -1) if grown is None else grown.seeds.pixel
         return CaseLabels(scores, shown, maps, whole, labels, hard, thresholds, pixels, boxes, tuple(doubts))
 
-    def _maps_where(self, shown: Tensor, images: Tensor) -> Tensor:
-        """Maps of the slices that show the object, zeros for the others, which most slices are."""
+    def _look_where(self, shown: Tensor, images: Tensor) -> Look:
+        """All scores, but maps of the slices that show the object alone: zeros for the others, which most are."""
         layers = len(self.options.maps.layers) if isinstance(self.options.maps, CamMaps) else 1
+        scores = torch.zeros(len(images))
         maps = torch.zeros(len(images), layers, *images.shape[2:])
         if shown.any():
-            maps[shown] = self.look(images[shown])
-        return maps
+            scores[shown], maps[shown] = self.look(images[shown])
+        if not shown.all():
+            scores[~shown] = self.scores(images[~shown])
+        return Look(scores, maps)
 
     def dice_of_grid(self, images: Tensor, masks: Tensor) -> Tensor:
         """How well the pseudo-masks at each of `THRESHOLDS` meet true ones: Dice (S, 19), see `dice_of`."""
-        whole, grey = fused(self.look(images), self.options.weighting), grey_of(images)
+        whole, grey = fused(self.look(images).maps, self.options.weighting), grey_of(images)
         columns: list[Tensor] = []
         for threshold in THRESHOLDS:
             thresholds = torch.full((len(images),), threshold)
