@@ -275,7 +275,7 @@ def test_slices_count_along_the_file_even_where_it_runs_downwards(cache: Path, t
     assert bright.tolist() == tags
 
 
-@pytest.mark.parametrize(("tag", "words"), [("1", "all show it"), ("0", "all do not")])
+@pytest.mark.parametrize(("tag", "words"), [("1", "all show brain"), ("0", "none shows brain")])
 def test_tags_of_one_kind_are_refused(cache: Path, tmp_path: Path, tag: str, words: str) -> None:
     folder = write_tagged(tmp_path / "one_kind")
     change_tags(folder, {(f"stack{case}", index): tag for case in range(8) for index in range(DEPTH)})

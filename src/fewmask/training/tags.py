@@ -45,9 +45,9 @@ class LearntTags:
         """Raise InputFault where all training slices are tagged alike."""
         tags = self._known(split.train)
         if sum(tags) in (0, len(tags)):
-            alike = "show it" if sum(tags) else "do not"
+            alike = "all show" if sum(tags) else "none shows"
             raise InputFault(
-                f"{split.cohort}: of {len(tags)} tagged training slices all {alike} ({self.tag}); a classifier needs "
+                f"{split.cohort}: of {len(tags)} tagged training slices {alike} {self.tag}; a classifier needs "
                 "both, add slices of the other kind to slices.csv"
             )
 
