@@ -22,17 +22,24 @@ from fewmask.training.run import Run
 
 @dataclass(frozen=True)
 class PseudoMasks:
-    """A run's way from images to pseudo-masks; `trained` is the stage whose maps they are made of."""
+    """A run's way from images to pseudo-masks; `trained` is the stage whose maps they are made of.
+
+    `gate` is its classifier of tags where that is another stage, as in DRS, which refines its classifier's maps.
+    """
 
     trained: Trained
     labeller: PseudoLabeller
+    gate: "Gate | None"
 
     def of(self, prepared: PreparedCase) -> NDArray[np.uint8]:
         """1 where a case shows the object, else 0, in the axes of its file; made as the run's pseudo-labels were.
 
         The classifier says which slices show it, for nobody has tagged them; the others are empty.
         """
-        labels = self.labeller.label(prepared, None)
+        tags = None
+        if self.gate is not None:
+            tags = torch.cat([self.gate.open_for(images) for images in prepared.chunks()]).double().tolist()
+        labels = self.labeller.label(prepared, tags)
         return prepared.as_it_lay([prepared.masks_on_own_grid(labels.hard)])[0]
 
 
@@ -41,7 +48,8 @@ def load_pseudo_masks(folder: Path, device: str = "auto") -> PseudoMasks:
 
     Raises InputFault for a run that makes none, or has made none yet.
     """
-    stage = _labelled_stage(folder, Run(folder).recipe())
+    recipe = Run(folder).recipe()
+    stage = _labelled_stage(folder, recipe)
     assert stage.pseudo_labels is not None  # as for every stage with `labelled_by`
     made = folder / "stages" / stage.name / FOLDER / CHOSEN
     if not made.exists():
@@ -50,9 +58,10 @@ def load_pseudo_masks(folder: Path, device: str = "auto") -> PseudoMasks:
         )
     threshold: float | None = read_json(made)["threshold"]
     trained = load_trained(folder, "chosen", device, stage.labelled_by)
-    return PseudoMasks(
-        trained, PseudoLabeller(trained.method, stage.pseudo_labels, trained.fabric, threshold)
-    )
+    labeller = PseudoLabeller(trained.method, stage.pseudo_labels, trained.fabric, threshold)
+    assert stage.labelled_by is not None
+    learns_tags = recipe.stage(stage.labelled_by).method.reads == "tagged"
+    return PseudoMasks(trained, labeller, None if learns_tags else load_gate(folder, device))
 
 
 @dataclass(frozen=True)
