@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fewmask.config import did_you_mean
-from fewmask.data.phantoms import abdomen, cardiac, fetal_brain
+from fewmask.data.phantoms import abdomen, cardiac, cervix, fetal_brain
 from fewmask.data.phantoms.abdomen import write_abdomen
 from fewmask.data.phantoms.cardiac import write_cardiac
+from fewmask.data.phantoms.cervix import write_cervix
 from fewmask.data.phantoms.fetal_brain import write_fetal_brain
 from fewmask.data.phantoms.folder import drawn_aside
 from fewmask.data.phantoms.nested import SCANNERS, write_nested
@@ -19,6 +20,7 @@ PHANTOMS: Mapping[str, Callable[[Path, int, int | None, int | None], tuple[Path,
     "cardiac": write_cardiac,
     "abdomen": write_abdomen,
     "fetal_brain": write_fetal_brain,
+    "cervix": write_cervix,
 }
 FOLDERS: Mapping[str, tuple[str, ...]] = {
     "placenta": tuple(hospital.folder for hospital in HOSPITALS),
@@ -26,6 +28,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "cardiac": tuple(scanner.folder for scanner in cardiac.SCANNERS),
     "abdomen": tuple(scanner.folder for scanner in abdomen.SCANNERS),
     "fetal_brain": (fetal_brain.FOLDER,),
+    "cervix": (cervix.FOLDER,),
 }
 """What each kind writes below `out`."""
 
