@@ -67,7 +67,7 @@ def auc_interval(
     Patients are drawn with replacement, each with all of their cases; a draw without both outcomes has no AUC and is
     left out. The percentiles of the draws are the interval. None for fewer than two patients.
     """
-    areas = _resampled([scores], found, patients, draws)
+    areas = drawn_areas([scores], found, patients, draws)
     return None if areas is None else percentile_interval(areas[0], confidence)
 
 
@@ -125,7 +125,7 @@ def auc_difference(
     Right also where patients have several cases. p is twice the smaller share of draws on one side of 0, those at 0
     counted on both; with `draws` draws none is below 2 / (draws + 1). None as for `auc_interval`.
     """
-    areas = _resampled([first, second], found, patients, draws)
+    areas = drawn_areas([first, second], found, patients, draws)
     one, other = auc(first, found), auc(second, found)
     if areas is None or one is None or other is None:
         return None
@@ -163,10 +163,13 @@ def _placements(
     return beaten, beaten_by
 
 
-def _resampled(
-    several: Sequence[Scores], found: Found, patients: Sequence[str], draws: int
+def drawn_areas(
+    several: Sequence[Scores], found: Found, patients: Sequence[str], draws: int = DRAWS
 ) -> list[NDArray[np.float64]] | None:
-    """The areas of several scores in each draw of patients that has both outcomes; None where there is no such draw."""
+    """The areas of several scores in each draw of patients that has both outcomes; None where there is no such draw.
+
+    The same patients are drawn for each of them, and whenever the same cases are asked about.
+    """
     names, owner = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
     positive = np.asarray(found, dtype=np.bool_)
     if len(names) < 2 or not _both(positive):
