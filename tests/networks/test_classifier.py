@@ -54,6 +54,28 @@ def test_norms_are_shared_and_dropout_is_off_at_rest() -> None:
     assert torch.equal(network(images), network(images))
 
 
+def test_from_each_of_its_layers_it_goes_on_to_the_same_score() -> None:
+    torch.manual_seed(0)
+    network = Classifier(3, ClassifierConfig((4, 8, 16)))
+    images = torch.rand(2, 3, 33, 20)
+    for _ in range(5):
+        network(images)
+    network.eval()
+    held: dict[str, torch.Tensor] = {}
+    for name in network.layer_names:
+        network.layer(name).register_forward_hook(
+            lambda _layer, _given, maps, name=name: held.update({name: maps})
+        )
+    scores = network(images)
+    assert {name: maps.shape[1] for name, maps in held.items()} == {"level1": 4, "level2": 8, "level3": 16}
+    for name, maps in dict(held).items():
+        assert torch.allclose(network.after(name, maps), scores, rtol=0, atol=1e-6)
+        assert not torch.allclose(network.after(name, 2.0 * maps), scores, rtol=0, atol=1e-4)
+    for ask in (network.layer, lambda name: network.after(name, images)):
+        with pytest.raises(InputFault, match="no layer 'level4'"):
+            ask("level4")
+
+
 @pytest.mark.parametrize(("widths", "dropout"), [((), 0.0), ((4, 0), 0.0), ((4,), 1.0), ((4,), -0.1)])
 def test_bad_options(widths: tuple[int, ...], dropout: float) -> None:
     with pytest.raises(InputFault, match="classifier"):

@@ -49,6 +49,7 @@ def test_nineteen_layers() -> None:
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     assert len(layers) == 19
     assert [layer.bias is not None for layer in layers] == [False] * 18 + [True]
+    assert [layer.kernel_size for layer in layers] == [(3, 3)] * 18 + [(1, 1)]
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])

@@ -30,6 +30,8 @@ class LevelledNetwork(nn.Module, ABC):
         super().__init__()
         self.divisor = 2 ** (len(widths) - 1)
         """Rows and columns of an image must be multiples of this."""
+        self.widths = widths
+        """How many maps each level of the encoder gives."""
         self.encoder = nn.ModuleList(
             down(depth, inner, outer) for depth, (inner, outer) in enumerate(pairwise((channels, *widths)))
         )

@@ -49,15 +49,17 @@ def no_gate(width: int) -> nn.Module:
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions, each normalised, a gate, and the sum with what came in.
 
-    He et al. 2016, Fig. 5. Differs, as torchvision does: the stride is the 3x3 convolution's.
+    He et al. 2016, Fig. 5. Differs, as torchvision does: the stride is the 3x3 convolution's, as is the dilation.
     """
 
-    def __init__(self, inner: int, features: int, stride: int, gate: Gate) -> None:
+    def __init__(self, inner: int, features: int, stride: int, gate: Gate, dilation: int = 1) -> None:
         super().__init__()
         outer = EXPANSION * features
         self.conv1 = nn.Conv2d(inner, features, kernel_size=1, bias=False)
         self.bn1 = SharedBatchNorm2d(features)
-        self.conv2 = nn.Conv2d(features, features, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(
+            features, features, kernel_size=3, stride=stride, padding=dilation, dilation=dilation, bias=False
+        )
         self.bn2 = SharedBatchNorm2d(features)
         self.conv3 = nn.Conv2d(features, outer, kernel_size=1, bias=False)
         self.bn3 = SharedBatchNorm2d(outer)
@@ -80,28 +82,53 @@ class ResNet50(nn.Module):
     He et al. 2016. The norms learn from the batch; once weights are taken from a file they keep that file's
     statistics for good, as AMR does with ImageNet's, because a batch of slices would spoil them. That is part of the
     state.
+
+    `dilated` says which of stages 2 to 4 keep the size of their maps: where such a stage would stride, the blocks
+    behind its first, and all later stages, look that many times further apart. Chen et al. 2017 (DeepLabv3), Sec. 3.1,
+    in torchvision's form.
     """
 
     frozen: Tensor
 
-    def __init__(self, channels: int, config: ResNetConfig, gate: Gate = no_gate) -> None:
+    def __init__(
+        self,
+        channels: int,
+        config: ResNetConfig,
+        gate: Gate = no_gate,
+        dilated: tuple[bool, bool, bool] = (False, False, False),
+    ) -> None:
         super().__init__()
         inner = max(1, round(64 * config.width))
         entry, *others = config.strides
         seen = entry_channels(channels)
         self.conv1 = nn.Conv2d(seen, inner, kernel_size=7, stride=entry, padding=3, bias=False)
         self.bn1 = SharedBatchNorm2d(inner)
+        self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        widths = [inner]
         stages: list[nn.Sequential] = []
-        for (features, count), stride in zip(STAGES, (1, *others), strict=True):
+        dilation = 1
+        for (features, count), stride, kept in zip(STAGES, (1, *others), (False, *dilated), strict=True):
             middle = max(1, round(features * config.width))
-            blocks = [Bottleneck(inner, middle, stride, gate)]
+            blocks = [Bottleneck(inner, middle, 1 if kept else stride, gate, dilation)]
             inner = EXPANSION * middle
-            blocks += [Bottleneck(inner, middle, 1, gate) for _ in range(count - 1)]
+            dilation *= stride if kept else 1
+            blocks += [Bottleneck(inner, middle, 1, gate, dilation) for _ in range(count - 1)]
             stages.append(nn.Sequential(*blocks))
+            widths.append(inner)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.widths = tuple(widths)
+        """How many maps each level gives, see `features`."""
         self.width = inner
-        """How many features it gives."""
+        """How many features it gives: those of the last level."""
+        # Views on the same layers: as a tuple they are not registered a second time, and change no name in the state.
+        self.levels = (
+            nn.Sequential(self.conv1, self.bn1, self.relu),
+            nn.Sequential(self.maxpool, self.layer1),
+            self.layer2,
+            self.layer3,
+            self.layer4,
+        )
         self.register_buffer("frozen", torch.tensor(False))
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -111,8 +138,19 @@ class ResNet50(nn.Module):
 
     def forward(self, images: Images) -> Tensor:
         """Features (B, `width`, h, w), none negative, each place as wide as the strides say."""
-        current = self.maxpool(self.bn1(self.conv1(stretched(images))).relu())
-        return self.layer4(self.layer3(self.layer2(self.layer1(current))))
+        return self.features(images)[-1]
+
+    def features(self, images: Images) -> list[Tensor]:
+        """The maps of the first convolution and of each stage, none negative: level i has `widths[i]` of them.
+
+        With strides of 2 they are a half, a quarter, an eighth, ... as high and wide as the images.
+        """
+        maps: list[Tensor] = []
+        current = stretched(images)
+        for level in self.levels:
+            current = level(current)
+            maps.append(current)
+        return maps
 
     def own_norms(self) -> list[SharedBatchNorm2d]:
         """The norms that torchvision's network has too: all but those inside gates."""
