@@ -18,6 +18,7 @@ results: install
 	$(BIN)/fewmask study cardiac --small --out results/cardiac
 	$(BIN)/fewmask study cardiac --small --seeds 3 --rows $(CARDIAC_ROWS) --out results/cardiac
 	$(BIN)/fewmask study fetal-brain --small --seeds 3 --precision bf16 --out results/fetal_brain
+	$(BIN)/fewmask study cervix --small --seeds 3 --precision bf16 --out results/cervix
 
 test: lint
 	$(BIN)/pytest -n 2

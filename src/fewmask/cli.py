@@ -7,7 +7,7 @@ import typer
 
 import fewmask
 from fewmask.exits import exit_code
-from fewmask.verbs import cohorts, runs, tables
+from fewmask.verbs import annotations, cohorts, runs, tables
 
 app = typer.Typer(
     name="fewmask",
@@ -50,12 +50,19 @@ app.command(epilog="Example: fewmask segment runs/cyclegan hospital_b --out runs
 app.command(epilog="Example: fewmask evaluate runs/cyclegan/predictions hospital_b --out runs/cyclegan")(
     runs.evaluate
 )
+app.command(epilog="Example: fewmask measure runs/joint/predictions --dataset scans --out runs/joint")(
+    runs.measure
+)
 app.command(epilog="Example: fewmask study placenta --small --seeds 3 --out results/placenta")(tables.study)
 app.command(
     epilog="Example: fewmask diagnose runs/fir hospital_b --predictions runs/msl/predictions --keep disc,cord "
     "--out runs/fir"
 )(tables.diagnose)
 app.command(epilog="Example: fewmask convert mmwhs downloads/mmwhs data/heart --crop 256mm")(cohorts.convert)
+app.command(epilog="Example: fewmask clean scans scans_clean --hues 40-170")(annotations.clean)
+app.command(epilog="Example: fewmask outlines scans Dataset001_Cervix --from outlines.csv --merge staple")(
+    annotations.outlines
+)
 app.command(epilog="Example: fewmask report runs/cyclegan runs/floor runs/ceiling")(runs.report)
 
 

@@ -14,9 +14,10 @@ from fewmask.errors import InputFault
 from fewmask.pseudo_label_config import PseudoLabels
 from fewmask.shapes import Task
 
-Reads = Literal["labelled", "adaptation", "outcomes", "tagged", "soft"]
-"""What a step takes: labelled images, a labelled source beside an unlabelled target, images with outcomes, images with
-tags, or images with pseudo-labels that an earlier stage's maps gave."""
+Reads = Literal["labelled", "adaptation", "outcomes", "partly", "tagged", "soft"]
+"""What a step takes: labelled images, a labelled source beside an unlabelled target, images with masks and outcomes,
+images that have a mask or an outcome or both, images with tags, or images with pseudo-labels that an earlier stage's
+maps gave."""
 
 
 class MethodConfig(Protocol):
@@ -144,6 +145,12 @@ class Stage:
         if not 0.0 < self.masks_share < 1.0:
             raise InputFault(f"stage {self.name}: masks_share={self.masks_share} must lie between 0 and 1")
 
+    @property
+    def learns_outcome(self) -> bool:
+        """Whether it learns an outcome; a method that takes partly labelled images may learn their masks alone."""
+        reads = self.method.reads
+        return reads == "outcomes" or (reads == "partly" and self.method.learns_outcome)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -200,6 +207,21 @@ class Recipe:
             known.append(stage.name)
         if self.log_every < 1 or self.workers < 0 or self.seed < 0:
             raise InputFault("log_every must be at least 1, workers and seed at least 0")
+
+    @property
+    def learns_outcome(self) -> bool:
+        """Whether a stage learns an outcome."""
+        return any(stage.learns_outcome for stage in self.stages)
+
+    @property
+    def takes_partly_labelled(self) -> bool:
+        """Whether an image without a mask may still train, by its outcome."""
+        return self.learns_outcome and any(stage.method.reads == "partly" for stage in self.stages)
+
+    @property
+    def takes_undiagnosed(self) -> bool:
+        """Whether an image without an outcome may still train, by its mask."""
+        return any(stage.method.reads == "partly" and stage.method.learns_masks for stage in self.stages)
 
     def stage(self, name: str) -> Stage:
         """The stage of that name."""

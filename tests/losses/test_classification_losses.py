@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fewmask.losses.classification import binary_cross_entropy
+from fewmask.losses.classification import binary_cross_entropy, known_cross_entropy
 
 torch.set_num_threads(1)
 
@@ -57,3 +57,41 @@ def test_the_weight_makes_a_rare_outcome_count_as_much() -> None:
     level = torch.zeros(4, requires_grad=True)
     binary_cross_entropy(level, outcomes, 3.0).backward()
     assert level.grad is not None and float(level.grad.sum()) == pytest.approx(0.0, abs=1e-7)
+
+
+cases = st.lists(st.tuples(numbers, st.booleans(), st.booleans()), min_size=1, max_size=8)
+
+
+@given(cases, st.floats(0.1, 9))
+@settings(max_examples=40, deadline=None)
+def test_known_outcomes_against_torch(drawn: list[tuple[float, bool, bool]], weight: float) -> None:
+    logits = torch.tensor([logit for logit, _, _ in drawn], dtype=torch.float64)
+    outcomes = torch.tensor([float(found) for _, found, _ in drawn], dtype=torch.float64)
+    known = torch.tensor([there for _, _, there in drawn])
+    ours = known_cross_entropy(logits, outcomes, known, weight)
+    if not known.any():
+        assert float(ours) == 0.0
+        return
+    theirs = functional.binary_cross_entropy_with_logits(
+        logits[known], outcomes[known], pos_weight=torch.tensor(weight)
+    )
+    assert torch.allclose(ours, theirs, rtol=1e-6)
+    assert torch.equal(ours, known_cross_entropy(logits, torch.where(known, outcomes, 0.5), known, weight))
+
+
+def test_unknown_outcomes_pull_at_nothing() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    outcomes = torch.tensor([1.0, 0, 1, 1, 0], dtype=torch.float64)
+    known = torch.tensor([True, False, True, False, True])
+    assert torch.autograd.gradcheck(lambda given: known_cross_entropy(given, outcomes, known, 2.5), logits)
+    known_cross_entropy(logits, outcomes, known, 2.5).backward()
+    assert logits.grad is not None and ((logits.grad != 0) == known).all()
+
+
+def test_where_no_outcome_is_known_nothing_is_learnt() -> None:
+    logits = torch.tensor([80.0, -500.0], requires_grad=True)
+    loss = known_cross_entropy(logits, torch.zeros(2), torch.zeros(2, dtype=torch.bool), 9.0)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None and logits.grad.tolist() == [0.0, 0.0]

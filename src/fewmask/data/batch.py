@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from fewmask.shapes import Images, Masks, Outcomes, SoftMasks, Tags
 
 
@@ -38,6 +40,20 @@ class Diagnosed:
 
 
 @dataclass(frozen=True)
+class PartlyLabelled:
+    """Images of which some have no mask and some no outcome; `has_mask` and `has_outcome` (B,) bool say which have.
+
+    Without a mask every pixel is `IGNORED`; without an outcome there stands a 0 that means nothing.
+    """
+
+    images: Images
+    masks: Masks
+    has_mask: Tensor
+    outcomes: Outcomes
+    has_outcome: Tensor
+
+
+@dataclass(frozen=True)
 class Tagged:
     """Images, and for each whether it shows the object; where it lies in the image nobody has said."""
 
@@ -54,4 +70,4 @@ class SoftlyLabelled:
     labels: SoftMasks
 
 
-Batch = Labelled | Unlabelled | Adaptation | Diagnosed | Tagged | SoftlyLabelled
+Batch = Labelled | Unlabelled | Adaptation | Diagnosed | PartlyLabelled | Tagged | SoftlyLabelled

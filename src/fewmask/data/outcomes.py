@@ -5,6 +5,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from fewmask.config import STRICT, did_you_mean
@@ -115,6 +116,21 @@ def require_both(rule: OutcomeRule, outcomes: Mapping[str, float], whose: str, r
     positives = sum(outcomes.values())
     if positives in (0, len(outcomes)):
         raise InputFault(f"{rule}: all {len(outcomes)} {whose} are {int(positives > 0)}; {remedy}")
+
+
+def require_one_outcome(rule: OutcomeRule, cases: Iterable[Case], root: Path) -> None:
+    """Raise InputFault for a patient of whose images one has the outcome and another has not."""
+    known: dict[str, tuple[float, str]] = {}
+    for case in cases:
+        outcome = rule.of(case)
+        if outcome is None:
+            continue
+        before, other = known.setdefault(case.patient, (outcome, case.name))
+        if before != outcome:
+            raise InputFault(
+                f"{root}: patient {case.patient} has {rule} = {int(before)} in {other} and {int(outcome)} in "
+                f"{case.name}; mend cases.csv, or take each image for itself with --set split.unit=image"
+            )
 
 
 def _of_two_values(column: str, values: Sequence[str]) -> OutcomeRule:

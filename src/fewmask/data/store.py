@@ -32,7 +32,7 @@ from fewmask.data.preparation import (
 )
 from fewmask.data.raster import Raster, read_case, read_classes
 from fewmask.data.survey import Look
-from fewmask.errors import InputFault
+from fewmask.shapes import IGNORED
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def open_store(
 ) -> SliceStore:
     """The store of these cases, built now if `folder`, named after their `content_key`, is not there yet.
 
-    `stored` is called after each case. Raises InputFault for a labelled case without a mask.
+    `stored` is called after each case. Of a labelled store's case without a mask every pixel is ignored.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
@@ -253,7 +253,7 @@ def _build(
         for case in cases:
             first_row.append(row)
             raster = read_case(case)
-            classes = _classes(cohort, case, raster) if labelled else None
+            classes = _classes(cohort, case, raster) if labelled and case.mask else None
             turned = canonical(raster)
             with naming(case.images[0]):
                 own = fitted(preparation, turned)
@@ -262,7 +262,7 @@ def _build(
             frames.append((place.top, place.left, place.height, place.width))
             for chunk_images, chunk_masks in _prepared(slices, classes, own, place):
                 images.append(chunk_images)
-                if chunk_masks is not None:
+                if labelled:
                     masks.append(chunk_masks)
                 row += len(chunk_images)
             stored()
@@ -273,20 +273,19 @@ def _build(
 
 
 def _classes(cohort: Cohort, case: Case, raster: Raster) -> Raster:
-    if case.mask is None:
-        raise InputFault(
-            f"{cohort.root}: case {case.name} has no mask; add it to the labels, or give the folder as --target"
-        )
     return Raster(read_classes(cohort, case)[None], raster.spacing, raster.unit, raster.affine)
 
 
 def _prepared(
     slices: np.ndarray, classes: Raster | None, preparation: Preparation, place: Placement
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Prepared slices of one case, 32 at a time."""
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Prepared slices of one case, 32 at a time; without classes every pixel of their masks is ignored."""
     labels = slices_of(canonical(classes).array, preparation)[:, 0] if classes is not None else None
     for start in range(0, len(slices), 32):
         chunk = slice(start, start + 32)
         images = place_images(slices[chunk], place, preparation.size).numpy().astype(np.float16)
-        masks = place_masks(labels[chunk], place, preparation.size).numpy() if labels is not None else None
+        if labels is None:
+            masks = np.full((len(images), *images.shape[2:]), IGNORED, np.uint8)
+        else:
+            masks = place_masks(labels[chunk], place, preparation.size).numpy()
         yield images, masks

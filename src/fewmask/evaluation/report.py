@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 import yaml
-from markupsafe import Markup
 
 import fewmask
 from fewmask.errors import InputFault
@@ -28,6 +25,8 @@ from fewmask.evaluation.facts import (
 )
 from fewmask.evaluation.figures import Chart, Strip, loss_charts, strip_chart, validation_chart
 from fewmask.evaluation.naming import Names, Roster, names_of, read_rosters
+from fewmask.evaluation.page import rendered
+from fewmask.evaluation.prognosis_section import PrognosisSection, prognosis_section
 from fewmask.evaluation.run_record import RunRecord, read_run
 from fewmask.evaluation.safety_section import SafetySection, safety_section
 from fewmask.evaluation.score_table import Block, headings, score_blocks
@@ -68,6 +67,7 @@ class Page:
     strip: Chart | None
     gallery: Gallery
     confusion: ConfusionTables
+    prognosis: PrognosisSection | None
     redrawn: TranslationGallery
     safety: SafetySection | None
     tags: TagsSection | None
@@ -99,26 +99,8 @@ def write_report(runs: Sequence[Path], out: Path | None = None, *, pseudonyms: b
     path = path / PAGE if path.is_dir() else path
     rosters = read_rosters(records[:1] if not pseudonyms else records)
     names = names_of(records, rosters, pseudonyms)
-    write_text(path, _html(_page(records, rosters, names)))
+    write_text(path, rendered(TEMPLATE, _page(records, rosters, names)))
     return path
-
-
-def _html(page: Page) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # The charts are our own markup, with every name in them escaped; all else is escaped here.
-    environment.filters["inline"] = Markup
-    return environment.get_template(TEMPLATE).render(page=page)
-
-
-def _template(name: str) -> str:
-    """The page, or one of the sections that it includes."""
-    return resources.files("fewmask.evaluation").joinpath(name).read_text(encoding="utf-8")
 
 
 def _page(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], names: Names) -> Page:
@@ -143,6 +125,7 @@ def _page(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], names: N
         strip=_strip(entries),
         gallery=gallery(entries, names),
         confusion=confusion_tables(entries),
+        prognosis=prognosis_section(first, names),
         redrawn=translation_gallery(entries, names),
         safety=safety_section(first, names),
         tags=tags_section(first, names),

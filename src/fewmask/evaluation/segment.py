@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,12 @@ from fewmask.errors import InputFault
 from fewmask.evaluation.largest_component import largest_components
 from fewmask.evaluation.pseudo_masks import Gate, PseudoMasks, load_gate, load_pseudo_masks
 from fewmask.evaluation.safety_record import FOLDERS, forget
+from fewmask.evaluation.told_outcomes import Told, ToldCase, forget_told, write_told
 from fewmask.evaluation.trained import Trained, Which, load_trained, view_of
 from fewmask.evaluation.translated import Screen
 from fewmask.files import write_json
+from fewmask.training.outcomes import kept_outcomes
+from fewmask.training.prognosis import kept_prognosis
 from fewmask.training.run import Run
 
 MANIFEST = "predictions.json"
@@ -27,10 +31,18 @@ MANIFEST = "predictions.json"
 
 @dataclass(frozen=True)
 class Segmented:
-    """What `segment` wrote: the mask of each case."""
+    """What `segment` wrote: the mask of each case, unless the run draws none, and what was told of an outcome."""
 
     folder: Path
     masks: tuple[Path, ...]
+    told: tuple[ToldCase, ...] = ()
+
+
+class _Drawn(NamedTuple):
+    """What was made of one case: its classes, and the probability of the outcome, where the run gives them."""
+
+    classes: NDArray[np.uint8] | None
+    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -99,25 +111,48 @@ def segment(
     images, `translations/`, `attention/` (where it has one) and `untranslated/`, see
     `fewmask.evaluation.safety_record`; for volumes the table alone, whose measures are taken over all slices, and no
     pictures. None of it takes a true mask.
+    A run that learnt an outcome leaves `outcomes.csv` and `prognosis.json`, see `fewmask.evaluation.told_outcomes`; a
+    volume's probability is the mean of its slices'.
     Raises InputFault for unreadable images, a run without a checkpoint, or one without a classifier where one is
     needed; masks that are finished by then stay.
     """
     wishes = _Wishes(with_probabilities, largest_component, pseudo_masks, gate)
     drawing = _drawing(run, out, which, device, wishes)
     cases = cases_to_segment(images, drawing.trained, channel)
-    _require_own_folder(out, cases)
+    _require_own_folder(out, run, cases)
     # Results of an earlier run must not stand under this run's name if it is stopped half way.
     if (out / MANIFEST).exists():
         forget(out)
+        forget_told(out)
     _write_manifest(drawing, [])
-    masks: list[Path] = []
+    masks: list[tuple[Case, Path]] = []
+    told: list[ToldCase] = []
     with progress("segmenting", len(cases)) as done:
         for case in cases:
-            masks.append(_write(drawing, case))
+            classes, probability = _drawn(drawing, case)
+            if classes is not None:
+                masks.append((case, _write(drawing, case, classes)))
+            if probability is not None:
+                told.append(ToldCase(case.name, case.patient, probability))
             done()
     drawing.screen.write()
-    _write_manifest(drawing, list(zip(cases, masks, strict=True)))
-    return Segmented(out, tuple(masks))
+    _write_manifest(drawing, masks)
+    if told:
+        write_told(out, _how_told(drawing.trained, which), told)
+    return Segmented(out, tuple(mask for _, mask in masks), tuple(told))
+
+
+def _how_told(trained: Trained, which: Which) -> Told:
+    """How the run calls cases; a run that was stopped has not decided it, and it decides for one checkpoint."""
+    decided = kept_prognosis(trained.run)
+    folder = str(trained.run.folder.resolve())
+    if decided is None or which != "chosen":
+        learnt = kept_outcomes(trained.run)
+        why = (
+            "the run has not finished" if decided is None else "the run decided it for its chosen checkpoint"
+        )
+        return Told(str(learnt.rule) if learnt else "", None, f"none: {why}", 0, folder)
+    return Told(decided.outcome, decided.threshold, decided.threshold_rule, decided.validation_cases, folder)
 
 
 def _drawing(run: Path, out: Path, which: Which, device: str, wishes: _Wishes) -> _Drawing:
@@ -128,7 +163,7 @@ def _drawing(run: Path, out: Path, which: Which, device: str, wishes: _Wishes) -
     gated = _learnt_positive_slices_alone(run) if wishes.gate is None else wishes.gate
     gate = load_gate(run, device) if gated else None
     trained = load_trained(run, which, device)
-    if not trained.method.draws_masks:
+    if not trained.method.draws_masks and trained.recipe.stages[-1].method.reads != "partly":
         raise InputFault(
             f"{run}: draws no masks; use `fewmask diagnose` for an outcome, or give a run whose last stage segments"
         )
@@ -140,8 +175,13 @@ def _learnt_positive_slices_alone(run: Path) -> bool:
     return options is not None and options.only_positive
 
 
-def _require_own_folder(out: Path, cases: tuple[Case, ...]) -> None:
-    """Refuse a folder that holds the images, or files of these cases that `segment` did not write: manual masks."""
+def _require_own_folder(out: Path, run: Path, cases: tuple[Case, ...]) -> None:
+    """Refuse a folder that holds the images, or files of these cases that `segment` did not write: manual masks.
+
+    And the run's own folder, whose prognosis.json is another.
+    """
+    if out.resolve() == run.resolve():
+        raise InputFault(f"{out}: is the run itself; choose another --out, e.g. {out / 'predictions'}")
     own = {out.resolve(), *(out.resolve() / name for name in FOLDERS)}
     if not own.isdisjoint(path.resolve().parent for case in cases for path in case.images):
         raise InputFault(f"{out}: holds the images themselves; choose another --out")
@@ -178,18 +218,37 @@ def _write_manifest(drawing: _Drawing, written: list[tuple[Case, Path]]) -> None
     write_json(drawing.out / MANIFEST, content)
 
 
-def _write(drawing: _Drawing, case: Case) -> Path:
-    """Draw and write the mask of one case."""
+def _drawn(drawing: _Drawing, case: Case) -> _Drawn:
     prepared = prepare_case(case, drawing.trained.preparation)
-    made = drawing.pseudo_masks
-    classes = _segmented(drawing, prepared) if made is None else made.of(prepared)
+    if drawing.pseudo_masks is not None:
+        return _Drawn(drawing.pseudo_masks.of(prepared), None)
+    if not drawing.trained.method.draws_masks:
+        return _Drawn(None, _judged(drawing.trained, prepared))
+    return _segmented(drawing, prepared)
+
+
+def _write(drawing: _Drawing, case: Case, classes: NDArray[np.uint8]) -> Path:
+    """Write the mask of one case."""
     numbers = range(len(drawing.trained.method.task.classes))
     if drawing.wishes.largest_component:
         classes = largest_components(classes, len(numbers))
     return write_classes(classes, case.images[0], drawing.out, case.name, numbers)
 
 
-def _segmented(drawing: _Drawing, prepared: PreparedCase) -> NDArray[np.uint8]:
+@torch.no_grad()
+def _judged(trained: Trained, prepared: PreparedCase) -> float | None:
+    """The probability of the outcome alone."""
+    parts: list[torch.Tensor] = []
+    for images in prepared.chunks():
+        with trained.fabric.autocast():
+            scores = trained.method.judge(images.to(trained.fabric.device))
+        if scores is None:
+            return None
+        parts.append(scores.double().sigmoid().cpu())
+    return float(torch.cat(parts).mean())
+
+
+def _segmented(drawing: _Drawing, prepared: PreparedCase) -> _Drawn:
     """The segmenter's classes of one case, in the axes of its file; its probabilities are written where asked for.
 
     Probabilities are brought back to its own grid, and only then is a class chosen: masks that are enlarged have
@@ -198,6 +257,7 @@ def _segmented(drawing: _Drawing, prepared: PreparedCase) -> NDArray[np.uint8]:
     watch = drawing.screen.watch(prepared)
     parts: list[torch.Tensor] = []
     gates: list[torch.Tensor] = []
+    told: list[torch.Tensor] = []
     for images in prepared.chunks():
         view = view_of(drawing.trained, images)
         own = prepared.on_own_grid(view.probabilities)
@@ -205,6 +265,8 @@ def _segmented(drawing: _Drawing, prepared: PreparedCase) -> NDArray[np.uint8]:
         if drawing.gate is not None:
             shown = drawing.gate.open_for(images).to(torch.uint8)
             gates.append(shown[:, None, None, None].expand(-1, 1, *own.shape[2:]))
+        if view.outcome is not None:
+            told.append(view.outcome)
         watch.see(images, view)
     watch.close()
     values = prepared.as_it_lay(parts)
@@ -212,7 +274,9 @@ def _segmented(drawing: _Drawing, prepared: PreparedCase) -> NDArray[np.uint8]:
     if drawing.wishes.probabilities:
         write_probabilities(values, prepared.case.images[0], drawing.out, prepared.case.name)
         classes = values.argmax(0).astype(np.uint8)
-    return classes * prepared.as_it_lay(gates)[0] if gates else classes
+    if gates:
+        classes = classes * prepared.as_it_lay(gates)[0]
+    return _Drawn(classes, float(torch.cat(told).mean()) if told else None)
 
 
 def cases_to_segment(images: Path, trained: Trained, channel: str | None) -> tuple[Case, ...]:

@@ -69,12 +69,14 @@ class View:
     """What a run makes of prepared images (N, C, S, S): class probabilities (N, K, S, S), float32 on the CPU.
 
     Where the run re-draws images before it segments them, `translation` is what it segmented and `untranslated` the
-    probabilities that the same segmenter gives to the images as they are; else both are None.
+    probabilities that the same segmenter gives to the images as they are; else both are None. `outcome` (N,) is the
+    probability of the outcome where the run tells one.
     """
 
     probabilities: torch.Tensor
     translation: Translation | None = None
     untranslated: torch.Tensor | None = None
+    outcome: torch.Tensor | None = None
 
 
 @torch.no_grad()
@@ -82,10 +84,10 @@ def view_of(trained: Trained, images: torch.Tensor) -> View:
     """Segment prepared images, and keep what a re-drawing did to them."""
     there = images.to(trained.fabric.device)
     with trained.fabric.autocast():
-        logits, translation = trained.method.segment_with_translation(there)
+        logits, translation, outcome = trained.method.segment_with_translation(there)
     probabilities = logits.float().softmax(1).cpu()
     if translation is None:
-        return View(probabilities)
+        return View(probabilities, outcome=None if outcome is None else outcome.double().sigmoid().cpu())
     with trained.fabric.autocast():
         untranslated = trained.method.validate_segment(there)
     shown = Translation(translation.image.float().cpu(), translation.attention.float().cpu())

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Discriminator, Tag
@@ -81,6 +81,26 @@ class Adam:
 
 
 @dataclass(frozen=True)
+class CoupledAdam:
+    """Adam's constants as torch's own Adam takes them: weight decay is added to the gradient. The rate is constant.
+
+    Kingma & Ba 2015, Alg. 1.
+    """
+
+    kind: Literal["coupled_adam"] = "coupled_adam"
+    rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    schedule: Schedule = Schedule(hold=1.0)
+
+    def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """A fresh optimiser of the parameters."""
+        betas = (self.beta1, self.beta2)
+        return torch.optim.Adam(parameters, self.rate, betas, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
 class AdaBelief:
     """AdaBelief's constants: Adam whose step is long where the gradient is as expected (Zhuang et al. 2020).
 
@@ -151,7 +171,10 @@ def _kind_of_optimiser(config: Any) -> str:
 
 
 AnyOptimiser = Annotated[
-    Annotated[Adam, Tag("adam")] | Annotated[AdaBelief, Tag("adabelief")] | Annotated[SGD, Tag("sgd")],
+    Annotated[Adam, Tag("adam")]
+    | Annotated[CoupledAdam, Tag("coupled_adam")]
+    | Annotated[AdaBelief, Tag("adabelief")]
+    | Annotated[SGD, Tag("sgd")],
     Discriminator(_kind_of_optimiser),
 ]
 """The type of a config's field that takes any of them."""
@@ -160,7 +183,7 @@ AnyOptimiser = Annotated[
 class Player:
     """Networks that are updated together by one optimiser."""
 
-    def __init__(self, name: str, networks: nn.Module, config: Adam | AdaBelief | SGD) -> None:
+    def __init__(self, name: str, networks: nn.Module, config: Adam | CoupledAdam | AdaBelief | SGD) -> None:
         self.name = name
         self.networks = networks
         self.parameters = list(networks.parameters())
@@ -175,10 +198,11 @@ class Player:
 
 
 class Segmentation(NamedTuple):
-    """Class scores, and the translation that they were made from, or None where there is none."""
+    """Class scores, and the translation that they were made from and the outcome's score where there is one."""
 
     logits: Logits
     translation: Translation | None
+    outcome: OutcomeLogits | None = None
 
 
 class Method(nn.Module, ABC):
@@ -190,7 +214,7 @@ class Method(nn.Module, ABC):
 
     players: tuple[Player, ...]
 
-    draws_masks: ClassVar[bool] = True
+    draws_masks: bool = True
     """Whether it segments. A method that only judges whole images says False, and its `segment` raises InputFault."""
 
     copies: int = 1
@@ -201,6 +225,9 @@ class Method(nn.Module, ABC):
 
     kept_classes: tuple[int, ...] = ()
     """Classes whose pixels a translation shall leave as they are."""
+
+    looks_at: tuple[str, ...] = ()
+    """The layers that `look` can be asked about, the deepest last; empty where the method is no such classifier."""
 
     attention_threshold: float | None = None
     """Attention in [0, 1] up to which a translation leaves a pixel alone; None where it re-draws the whole image."""

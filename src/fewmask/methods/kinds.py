@@ -3,7 +3,9 @@
 from typing import Any
 
 from fewmask.methods.attention_cyclegan import AttentionCycleGANConfig
+from fewmask.methods.joint import JointConfig
 from fewmask.methods.local_alignment import LocalAlignmentConfig
+from fewmask.methods.marker_classifier import MarkersConfig
 from fewmask.methods.outcome import OutcomeConfig
 from fewmask.methods.output_alignment import OutputAlignmentConfig
 from fewmask.methods.refined_maps import RefinedMapsConfig
@@ -19,6 +21,8 @@ KINDS: dict[str, type[Any]] = {
     "supervised": SupervisedConfig,
     "attention_cyclegan": AttentionCycleGANConfig,
     "outcome": OutcomeConfig,
+    "joint": JointConfig,
+    "markers": MarkersConfig,
     "sifa": SIFAConfig,
     "output_alignment": OutputAlignmentConfig,
     "local_alignment": LocalAlignmentConfig,

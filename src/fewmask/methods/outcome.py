@@ -17,8 +17,10 @@ from fewmask.data.batch import Diagnosed
 from fewmask.errors import InputFault
 from fewmask.losses.classification import binary_cross_entropy
 from fewmask.losses.turn import Ramp, Weights
-from fewmask.methods.base import Adam, Method, Move, Player, Schedule
+from fewmask.methods.base import Adam, Look, Method, Move, Player, Schedule
 from fewmask.networks.classifier import Classifier, ClassifierConfig
+from fewmask.pseudo_label_config import CamMaps
+from fewmask.pseudo_labels.activation_map import maps_of
 from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Masks, OutcomeLogits, Task
 
@@ -58,7 +60,7 @@ class OutcomeConfig:
 class OutcomeClassifier(Method):
     """One network, one player; it gives a probability for an image and no masks."""
 
-    draws_masks: ClassVar[bool] = False
+    draws_masks: bool = False
 
     def __init__(self, config: OutcomeConfig, task: Task) -> None:
         super().__init__(task)
@@ -69,6 +71,7 @@ class OutcomeClassifier(Method):
             self.positive_weight = (1.0 - task.prevalence) / task.prevalence
             self.remarks = (f"an image with the outcome weighs {self.positive_weight:.3g} times one without",)
         self.classifier = Classifier(task.channels, config.network)
+        self.looks_at = self.classifier.layer_names
         self.players = (Player("classifier", self.classifier, config.optimiser),)
 
     def training_step(self, batch: Diagnosed, progress: float) -> Iterator[Move]:
@@ -88,6 +91,14 @@ class OutcomeClassifier(Method):
         """The outcome's score of labelled images, of which the classifier sees what it is trained to see."""
         return self.classifier(images if self.visible is None else keep_only(images, masks, self.visible))
 
+    def look(self, images: Images, maps: CamMaps) -> Look:
+        """Class activation maps of the outcome's score at levels of the encoder, "level1" being the finest.
+
+        Images are looked at as they are given, whole, as `judge` does.
+        """
+        found = maps_of(self.classifier, images, maps.cam, maps.layers, _outcome)
+        return Look(found.output.detach(), found.normalised)
+
     def segment(self, images: Images) -> Logits:
         """A classifier has no masks to give. Raises InputFault."""
         raise InputFault("this run tells an outcome and draws no masks; use `fewmask diagnose`")
@@ -95,6 +106,10 @@ class OutcomeClassifier(Method):
     def validate_segment(self, images: Images) -> Logits:
         """A classifier has no masks to give. Raises InputFault."""
         return self.segment(images)
+
+
+def _outcome(logits: OutcomeLogits) -> OutcomeLogits:
+    return logits
 
 
 def keep_only(images: Images, masks: Masks, visible: Sequence[int]) -> Images:

@@ -53,7 +53,7 @@ class RefinedMaps(Method):
     contradicts) is the pseudo-labels' affair, and no saliency of photographs is asked; slices are stretched to [0, 1].
     """
 
-    draws_masks: ClassVar[bool] = False
+    draws_masks: bool = False
 
     def __init__(self, config: RefinedMapsConfig, task: Task) -> None:
         super().__init__(task)

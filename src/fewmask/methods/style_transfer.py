@@ -99,7 +99,7 @@ class StyleTransfer(Method):
     One forward pass serves both turns: the critics learn first, and the generators are then judged by them.
     """
 
-    draws_masks: ClassVar[bool] = False
+    draws_masks: bool = False
 
     def __init__(self, config: StyleTransferConfig, task: Task) -> None:
         super().__init__(task)

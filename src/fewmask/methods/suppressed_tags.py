@@ -77,7 +77,7 @@ class SuppressedTags(Method):
     kinds of slice are balanced; slices are stretched to [0, 1], as for every classifier from tags.
     """
 
-    draws_masks: ClassVar[bool] = False
+    draws_masks: bool = False
 
     def __init__(self, config: SuppressedTagsConfig, task: Task) -> None:
         super().__init__(task)

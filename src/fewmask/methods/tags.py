@@ -17,7 +17,7 @@ from fewmask.losses.classification import binary_cross_entropy
 from fewmask.losses.tag_loss import balancing_weight
 from fewmask.losses.turn import Ramp, Weights
 from fewmask.methods.base import SGD, AnyOptimiser, Look, Method, Move, Player, Schedule
-from fewmask.networks.vgg import TagVGG, VGGConfig
+from fewmask.networks.vgg import LAYERS, TagVGG, VGGConfig
 from fewmask.pseudo_label_config import CamMaps
 from fewmask.pseudo_labels.activation_map import maps_of
 from fewmask.recipe import Reads
@@ -57,7 +57,8 @@ class TagConfig:
 class TagClassifier(Method):
     """One network, one player; it gives a score for a slice, and maps of where it looked."""
 
-    draws_masks: ClassVar[bool] = False
+    draws_masks: bool = False
+    looks_at: tuple[str, ...] = LAYERS
 
     def __init__(self, config: TagConfig, task: Task) -> None:
         super().__init__(task)

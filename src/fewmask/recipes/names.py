@@ -6,6 +6,7 @@ from fewmask.recipe import Recipe
 from fewmask.recipes import (
     alignment,
     cardiac,
+    cervix,
     diagnosis,
     fetal_brain,
     glua,
@@ -69,4 +70,11 @@ RECIPES: dict[str, Callable[[bool], Recipe]] = {
     "amr": tag_comparators.amr,
     "fullysup": fetal_brain.fullysup,
     "classifier": fetal_brain.classifier,
+    "joint": cervix.joint,
+    "joint_weighted": cervix.joint_weighted,
+    "joint_without_outcome": cervix.joint_without_outcome,
+    "joint_without_masks": cervix.joint_without_masks,
+    "markers": cervix.markers,
+    "fcn": cervix.fcn,
+    "deeplabv3": cervix.deeplabv3,
 }

@@ -16,6 +16,7 @@ from fewmask.files import write_json
 from fewmask.methods.kinds import KINDS
 from fewmask.recipe import Cohorts, Recipe, override, takes
 from fewmask.studies.folds import fold_folders
+from fewmask.studies.joint_scores import score_parts
 from fewmask.studies.table import Row, Study
 from fewmask.studies.tagged_scores import score_tagged
 from fewmask.training.run import Run
@@ -29,15 +30,17 @@ _OWN = ("seed", "name", "cohorts", "source", "target", "masks", "start_from", "o
 """Keys of a recipe that a study gives to each row itself."""
 
 
-Scored = Literal["nothing", "test", "both"]
-"""What a cell's run is scored on: the test part, or that and the held-out patients, its pseudo-masks included."""
+Scored = Literal["nothing", "test", "both", "parts"]
+"""What a cell's run is scored on: the test part; that and the held-out patients, its pseudo-masks included; or the
+training, the held-out and the test part, for its masks and for its prognosis."""
 
 
 @dataclass(frozen=True)
 class Order:
     """What a user asks of a study; folders are absolute paths.
 
-    `rows` None is all of them; `changes` are `--set`s for each row that takes them.
+    `rows` None is all of them; `changes` are `--set`s for each row that takes them. `outcome` is what a study of one
+    learns; `by_site` has a fold for each site, which it tests.
     """
 
     study: Study
@@ -51,6 +54,8 @@ class Order:
     changes: tuple[str, ...] = ()
     precision: str | None = None
     device: str = "auto"
+    outcome: str | None = None
+    by_site: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,17 +99,17 @@ class Cell:
 
 def cells_of(order: Order) -> tuple[Cell, ...]:
     """All cells of a study, each after those that it needs. Raises InputFault where the order cannot be met."""
-    if order.source == order.target and not order.study.tagged:
+    if order.source == order.target and not order.study.one_cohort:
         raise InputFault(f"{order.source}: a study needs two folders; divide this one by patient first")
     rows = _chosen(order)
     _require_known(order)
-    targets = fold_folders(order.target, order.folds, order.out / "folds")
+    targets = fold_folders(order.target, order.folds, order.out / "folds", by_site=order.by_site)
     _require_scorable(order, rows, targets)
     attended = attended_of(order)
     return tuple(
         _cell(order, row, fold, seed, targets[fold], attended)
         for seed in range(order.seeds)
-        for fold in range(order.folds)
+        for fold in range(len(targets))
         for row in rows
         if fold == 0 or row.scored_on != "source"
     )
@@ -191,10 +196,18 @@ def _cell(order: Order, row: Row, fold: int, seed: int, target: Path, attended: 
     folder, images = place(row.name, fold), order.source if row.scored_on == "source" else target
     if row.recipe is not None and home(row.name) == folder:
         recipe = _recipe(order, row, seed, target, attended, start)
-        scored = "nothing" if row.scored_on == "nothing" else "both" if order.study.tagged else "test"
+        scored = _scored(order.study, row)
         return Cell(row.name, fold, seed, folder, folder, recipe, start, images, order.device, scored)
     run = start if row.recipe is None and start is not None else home(row.name)
     return Cell(row.name, fold, seed, folder, run, None, run, images, order.device)
+
+
+def _scored(study: Study, row: Row) -> Scored:
+    if row.scored_on == "nothing":
+        return "nothing"
+    if study.outcome is not None:
+        return "parts"
+    return "both" if study.tagged else "test"
 
 
 def _recipe(
@@ -216,7 +229,8 @@ def _recipe(
         "pair": Cohorts(source=order.source, target=target),
         "tags": Cohorts(tags=target),
     }[row.reads]
-    return replace(recipe, cohorts=cohorts, start_from=start)
+    outcome = order.outcome if recipe.learns_outcome else None
+    return replace(recipe, cohorts=cohorts, start_from=start, outcome=outcome)
 
 
 def _size(order: Order) -> int:
@@ -248,6 +262,8 @@ def run_cell(cell: Cell) -> float:
             evaluate(predictions, cell.images, cell.folder)
         if cell.scored == "both":
             score_tagged(cell.run, cell.images, cell.folder, cell.device)
+        if cell.scored == "parts":
+            score_parts(cell.run, cell.images, cell.folder, cell.device)
     seconds = time.monotonic() - began
     write_json(
         cell.folder / DONE, {"row": cell.row, "fold": cell.fold, "seed": cell.seed, "seconds": seconds}

@@ -3,6 +3,8 @@
 A study then treats them as it treats any pair. Nothing is copied: the folders hold links.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fewmask.data.case import Case, Cohort
@@ -41,6 +43,14 @@ def channel_folder(folder: Path, channel: str, out: Path) -> Path:
     return linked(whole.with_channel(whole.channel_index(channel)), out / f"{folder.name}_{channel}")
 
 
+def part_folder(dataset: Path, names: Sequence[str], out: Path) -> Path:
+    """These cases of a dataset as the test part of a folder of links."""
+    wanted = set(names)
+    cohort = read_cohort(dataset)
+    cases = tuple(replace(case, part="test") for case in cohort.cases if case.name in wanted)
+    return linked(replace(cohort, cases=cases), out / dataset.name)
+
+
 def linked(cohort: Cohort, folder: Path) -> Path:
     """A cohort as an nnU-Net folder of links; tags of slices are copied."""
     ending = _ending(cohort)
@@ -50,8 +60,9 @@ def linked(cohort: Cohort, folder: Path) -> Path:
             _link(image, folder / f"images{suffix}" / f"{case.name}_{index:04d}{ending}")
         if case.mask is not None:
             _link(case.mask, folder / f"labels{suffix}" / f"{case.name}{ending}")
-    columns = ("case", *(["patient"] if cohort.patients_known else []), "split")
-    write_csv(folder / "cases.csv", columns, (_entry(case, cohort) for case in cohort.cases))
+    names = sorted({name for case in cohort.cases for name in case.columns})
+    columns = ("case", *(["patient"] if cohort.patients_known else []), "split", *names)
+    write_csv(folder / "cases.csv", columns, (_entry(case, cohort, names) for case in cohort.cases))
     _write_tags(cohort, folder)
     write_json(
         folder / "dataset.json",
@@ -77,8 +88,9 @@ def _write_tags(cohort: Cohort, folder: Path) -> None:
         write_csv(folder / "slices.csv", ("case", "slice", *columns), lines)
 
 
-def _entry(case: Case, cohort: Cohort) -> tuple[str, ...]:
-    return (case.name, *([case.patient] if cohort.patients_known else []), case.part)
+def _entry(case: Case, cohort: Cohort, names: Sequence[str]) -> tuple[str, ...]:
+    patient = [case.patient] if cohort.patients_known else []
+    return (case.name, *patient, case.part, *(case.columns.get(name, "") for name in names))
 
 
 def _ending(cohort: Cohort) -> str:

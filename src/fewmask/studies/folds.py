@@ -15,21 +15,45 @@ _ORDER = 20_201_027
 """Seeds the order in which patients are dealt to folds; one constant, so that all rows and seeds share the folds."""
 
 
-def fold_folders(target: Path, folds: int, out: Path) -> tuple[Path, ...]:
+def fold_folders(target: Path, folds: int, out: Path, *, by_site: bool = False) -> tuple[Path, ...]:
     """The target's folder once a fold, each time with another part of its patients as the test part.
 
     One fold is the folder itself, with its own test part. More are folders below `out` that link to the images and
-    hold a `cases.csv` of their own. Raises InputFault where there are fewer patients than folds.
+    hold a `cases.csv` of their own. With `by_site` there is a fold for each site, whatever `folds` is. Raises
+    InputFault where there are fewer patients than folds, or fewer than two sites.
     """
-    if folds == 1:
+    if folds == 1 and not by_site:
         return (target,)
     cohort = read_cohort(target)
     if not cohort.root.is_dir():
         raise InputFault(f"{target}: only a folder can be divided into folds; leave --folds out")
-    part = dealt(cohort, folds)
+    part = sites_of(cohort) if by_site else dealt(cohort, folds)
+    count = max(part.values()) + 1
+    kind = "sites" if by_site else str(folds)
     return tuple(
-        _written(cohort, part, fold, out / f"{fold}_of_{folds}" / target.name) for fold in range(folds)
+        _written(cohort, part, fold, out / f"{fold}_of_{kind}" / target.name) for fold in range(count)
     )
+
+
+def sites_of(cohort: Cohort) -> dict[str, int]:
+    """The number of each case's site, in the order of the sites' names.
+
+    Raises InputFault for fewer than two sites, a case without one, and a patient who was seen at two.
+    """
+    sites = sorted({case.site for case in cohort.cases if case.site})
+    if len(sites) < 2 or not all(case.site for case in cohort.cases):
+        raise InputFault(
+            f"{cohort.root}: to leave one site out, every case needs its `site` in cases.csv, and there must be two; "
+            "add them, or leave --by-site out"
+        )
+    seen: dict[str, str | None] = {}
+    for case in cohort.cases:
+        if cohort.patients_known and seen.setdefault(case.patient, case.site) != case.site:
+            raise InputFault(
+                f"{cohort.root}: patient {case.patient} was seen at {seen[case.patient]} and at {case.site}, and would "
+                "train and test; give each patient one site"
+            )
+    return {case.name: sites.index(case.site) for case in cohort.cases if case.site}
 
 
 def dealt(cohort: Cohort, folds: int) -> dict[str, int]:

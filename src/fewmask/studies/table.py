@@ -53,6 +53,26 @@ class PublishedTags:
     test: tuple[Printed, Printed] | None = None
 
 
+MaybePrinted = tuple[float, float | None] | None
+"""Mean and standard deviation, where the paper prints one; None where it prints neither."""
+
+OfParts = tuple[MaybePrinted, MaybePrinted, MaybePrinted]
+"""On the training, the validation and the test part."""
+
+
+@dataclass(frozen=True)
+class PublishedJoint:
+    """What a paper prints for a row of masks and an outcome, in [0, 1], on its training, validation and test part.
+
+    IoU is the mean over images; what the others' deviations are taken over it does not say.
+    """
+
+    iou: OfParts = (None, None, None)
+    recall: OfParts = (None, None, None)
+    precision: OfParts = (None, None, None)
+    auc: OfParts = (None, None, None)
+
+
 @dataclass(frozen=True)
 class PublishedDiagnosis:
     """Outcomes that a paper predicts from whole images and from the `kept` classes alone, as `masks_of` outlines them.
@@ -84,7 +104,7 @@ class Row:
     scored_on: Literal["target", "source", "nothing"] = "target"
     tied: bool = False
     fixed: tuple[str, ...] = ()
-    paper: Published | PublishedStructures | PublishedTags | None = None
+    paper: Published | PublishedStructures | PublishedTags | PublishedJoint | None = None
     candidates: bool = False
 
 
@@ -105,6 +125,8 @@ class Study:
     where the source has them. `diagnosis` is what the paper predicts from images, if it does. With `structures`, the
     foreground classes in the paper's order, the table has a column each; without, it pools pixels. A `tagged` study
     has one cohort, which is learnt from by its tags, and whose held-out patients are scored beside its test part.
+    A study of an `outcome`, a column of cases.csv, has one cohort too, whose training, held-out and test part are
+    scored.
     `phantom_size` are the pixels of a side that `--small` recipes see. `sweeps` are options whose best value on
     held-out patients the page tells.
     """
@@ -123,8 +145,14 @@ class Study:
     attended: tuple[str, ...] = ()
     diagnosis: PublishedDiagnosis | None = None
     tagged: bool = False
+    outcome: str | None = None
     phantom_size: int = 64
     sweeps: tuple[Sweep, ...] = ()
+
+    @property
+    def one_cohort(self) -> bool:
+        """Whether there is one folder, not a source and a target."""
+        return self.tagged or self.outcome is not None
 
     def row(self, name: str) -> Row:
         """The row of that name."""

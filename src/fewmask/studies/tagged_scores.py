@@ -1,14 +1,12 @@
 """The scores of a cell that learnt from tags: its masks and its pseudo-masks, on test and on held-out patients."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from fewmask.data.layouts import read_cohort
 from fewmask.data.split import read_splits
 from fewmask.evaluation.evaluate import evaluate
 from fewmask.evaluation.segment import segment
 from fewmask.evaluation.slice_scores import slice_scores
-from fewmask.studies.channels import linked
+from fewmask.studies.channels import part_folder
 from fewmask.training.run import Run
 
 VALIDATION, PSEUDO_TEST, PSEUDO_VALIDATION = "validation", "pseudo_test", "pseudo_validation"
@@ -34,7 +32,4 @@ def score_tagged(run: Path, dataset: Path, folder: Path, device: str) -> None:
 
 def held_out_folder(run: Path, dataset: Path, out: Path) -> Path:
     """The patients whom a run held out, as the test part of a folder of links."""
-    names = set(read_splits(Run(run).splits)[0].validation)
-    cohort = read_cohort(dataset)
-    cases = tuple(replace(case, part="test") for case in cohort.cases if case.name in names)
-    return linked(replace(cohort, cases=cases), out / dataset.name)
+    return part_folder(dataset, read_splits(Run(run).splits)[0].validation, out)

@@ -17,6 +17,8 @@ from fewmask.studies.cells import Cell, Order, asked_for
 from fewmask.studies.channels import channel_folder, channel_folders
 from fewmask.studies.choices import choice_results
 from fewmask.studies.diagnoses import diagnosis_results
+from fewmask.studies.joint_page import write_joint_tables
+from fewmask.studies.joint_results import joint_results
 from fewmask.studies.names import STUDIES
 from fewmask.studies.page import write_tables
 from fewmask.studies.results import row_results
@@ -91,6 +93,8 @@ def make_table(order: Order, jobs: int | None) -> str:
     cells = asked_for(order, known)
     _write_figures(order, cells)
     shown = replace(order, seeds=max(cell.seed for cell in known) + 1)
+    if order.study.outcome is not None:
+        return write_joint_tables(shown, joint_results(order.study, known))
     if order.study.tagged:
         return write_tagged_tables(shown, tagged_results(order.study, known))
     if order.study.structures:
@@ -104,11 +108,13 @@ def make_table(order: Order, jobs: int | None) -> str:
 def _require_same_order(order: Order) -> None:
     """Refuse folders or folds that done cells were not made with; seeds, rows and jobs may change."""
     asked = {"source": str(order.source), "target": str(order.target), "folds": order.folds}
+    if order.study.outcome is not None:
+        asked |= {"outcome": order.outcome, "by_site": order.by_site}
     kept = order.out / "study.json"
     if kept.exists() and (before := read_json(kept)) != asked:
         raise InputFault(
-            f"{order.out}: was begun with {before['folds']} folds of {before['target']} and source "
-            f"{before['source']}; choose another --out"
+            f"{order.out}: was begun with {', '.join(f'{key} {value}' for key, value in before.items())}; choose "
+            "another --out"
         )
     write_json(kept, asked)
 

@@ -19,11 +19,15 @@ from fewmask.training.tagged_cohort import require_tagged_folders, tagged_only
 BARE = ("target", "tags")
 """The roles of cohorts whose masks are not opened."""
 
+UNKNOWN = -1.0
+"""Stands for an outcome that is not known where patients are divided: they are held out in proportion too."""
+
 
 def read_cohorts(recipe: Recipe) -> tuple[dict[str, Cohort], dict[str, int | None]]:
     """The cohorts of a recipe by role, and the channel of each that is used (None: all).
 
-    A target and a tagged cohort are read without their masks.
+    A target and a tagged cohort are read without their masks. Training images of the others that nobody has outlined
+    are left out, unless their outcome may train.
     """
     folders = recipe.cohorts
     _require_folders(recipe)
@@ -32,11 +36,11 @@ def read_cohorts(recipe: Recipe) -> tuple[dict[str, Cohort], dict[str, int | Non
         tagged = read_cohort(folders.tags, masks=False)
         cohorts["tags"] = tagged_only(tagged, tag_column(tagged, recipe.tag))
     if folders.masks is not None:
-        cohorts["masks"] = _labelled_only(read_cohort(folders.masks))
+        cohorts["masks"] = _labelled(folders.masks, recipe)
     if folders.source is not None and folders.source == folders.target:
         cohorts["source"], cohorts["target"] = _divided(folders.source, recipe.seed)
     elif folders.source is not None:
-        cohorts["source"] = _labelled_only(read_cohort(folders.source))
+        cohorts["source"] = _labelled(folders.source, recipe)
     if folders.target is not None and "target" not in cohorts:
         cohorts["target"] = read_cohort(folders.target, masks=False)
     channels = _channels(recipe, cohorts)
@@ -72,6 +76,11 @@ def _require_folders(recipe: Recipe) -> None:
             f"recipe {recipe.name}: learns from masks and would never look at --target; leave it out here, and "
             "give its images to `fewmask segment`"
         )
+
+
+def _labelled(folder: Path, recipe: Recipe) -> Cohort:
+    cohort = read_cohort(folder)
+    return cohort if recipe.takes_partly_labelled else _labelled_only(cohort)
 
 
 def _labelled_only(cohort: Cohort) -> Cohort:
@@ -155,7 +164,10 @@ def divide(
             continue
         groups = None if cohort.patients_known else group_near_duplicates(cohort.cases)
         whole = not (one_folder and role == "source")
-        outcomes = learnt.of(role) if learnt else None
+        outcomes = None
+        if learnt is not None:
+            known = learnt.of(role)
+            outcomes = {case.name: known.get(case.name, UNKNOWN) for case in cohort.part("train")}
         if role == "tags":
             column = tag_column(cohort, recipe.tag)
             shown = {case.name: shown_anywhere(case, column) for case in cohort.part("train")}
@@ -164,7 +176,8 @@ def divide(
         split = split_cohort(cohort, recipe.split, recipe.seed, groups, whole, outcomes)
         splits[role] = replace(split, remarks=(*cohort.remarks, *split.remarks))
     if len(cohorts) > 1 and "masks" in splits:
-        outlined = len(splits["masks"].train) + len(splits["masks"].validation)
+        used = {*splits["masks"].train, *splits["masks"].validation}
+        outlined = sum(case.mask is not None and case.name in used for case in cohorts["masks"].cases)
         few = f"few-shot: {outlined} outlined images of {cohorts['masks'].name} are used beside the other cohort"
         splits["masks"] = replace(splits["masks"], remarks=(*splits["masks"].remarks, few))
     return splits

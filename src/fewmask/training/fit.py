@@ -15,12 +15,22 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from fewmask.data.augment import augment, moved
-from fewmask.data.batch import Adaptation, Batch, Diagnosed, Labelled, SoftlyLabelled, Tagged, Unlabelled
+from fewmask.data.batch import (
+    Adaptation,
+    Batch,
+    Diagnosed,
+    Labelled,
+    PartlyLabelled,
+    SoftlyLabelled,
+    Tagged,
+    Unlabelled,
+)
 from fewmask.data.stream import Share, Slices, key_of, stream
 from fewmask.errors import Interrupted, RunFailed
 from fewmask.methods.base import Method
 from fewmask.ranks import rank_count, sum_over_ranks
 from fewmask.recipe import Recipe, Stage
+from fewmask.shapes import IGNORED
 from fewmask.training.checkpoint import Checkpoints, Position
 from fewmask.training.journal import Journal
 from fewmask.training.play import play
@@ -137,7 +147,21 @@ def batch_of(stage: Stage, parts: list[Slices]) -> Batch:
     masks_of_parts: list[Tensor] = [masks for _, masks in grown if masks is not None]
     if reads == "outcomes":
         return Diagnosed(images, torch.cat(masks_of_parts), torch.cat(findings))
+    if reads == "partly":
+        outlined = [(part.masks != IGNORED).flatten(1).any(1) for part in parts if part.masks is not None]
+        return _partly_labelled(images, torch.cat(masks_of_parts), torch.cat(outlined), findings)
     return Labelled(images, torch.cat(masks_of_parts))
+
+
+def _partly_labelled(
+    images: Tensor, masks: Tensor, has_mask: Tensor, findings: list[Tensor]
+) -> PartlyLabelled:
+    """A batch of what is known; `has_mask` is from before the augmentation, which brings in background from outside."""
+    known = torch.where(has_mask[:, None, None], masks, IGNORED)
+    outcomes = (
+        torch.cat(findings) if findings else torch.full((len(images),), torch.nan, device=images.device)
+    )
+    return PartlyLabelled(images, known, has_mask, outcomes.nan_to_num(0.0), ~outcomes.isnan())
 
 
 @dataclass
@@ -237,7 +261,7 @@ def _told(scores: RuleScores, validation: Validation | None) -> dict[str, float]
     """The scores under the names that they have in the log."""
     told = {"information": scores.information, "agreement": scores.agreement}
     if validation is not None:
-        told[f"validation_{validation.measure.lower()}"] = scores.validation
+        told[f"validation_{validation.measure.lower().replace(' ', '_')}"] = scores.validation
     return {name: score for name, score in told.items() if score is not None}
 
 

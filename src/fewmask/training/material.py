@@ -37,7 +37,7 @@ from fewmask.training.outcomes import (
     keep_outcomes,
     kept_outcomes,
     read_outcomes,
-    with_outcomes_only,
+    with_answers_only,
 )
 from fewmask.training.run import Run
 from fewmask.training.tagged_cohort import held_out_with_masks
@@ -75,7 +75,7 @@ def assemble(
     """
     cohorts, channels = read_cohorts(recipe)
     learnt = read_outcomes(recipe, cohorts)
-    cohorts = with_outcomes_only(cohorts, learnt)
+    cohorts = with_answers_only(cohorts, learnt, partly=recipe.takes_undiagnosed)
     classes = shared_classes(cohorts, recipe.tag)
     if recipe.start_from is not None and class_names(Run(recipe.start_from)) != classes:
         raise InputFault(

@@ -25,7 +25,7 @@ from fewmask.training.select import (
 
 Rule = Literal["validation", "information", "agreement"]
 
-Measure = Literal["Dice", "AUC", "F1"]
+Measure = Literal["Dice", "AUC", "F1", "mean of Dice and AUC"]
 
 TARGET_SLICES = 64
 """The label-free rules look at no more of the target's training slices than this, evenly spaced over its cases."""
@@ -35,7 +35,8 @@ TARGET_SLICES = 64
 class Validation:
     """The held-out slices of a cohort that a checkpoint may be chosen by, and the measure of how well it does.
 
-    `findings` has an outcome ("AUC") or a tag ("F1") for each row; for "Dice" the store has masks.
+    `findings` has an outcome ("AUC"; NaN where it is not known) or a tag ("F1") for each row; for "Dice" the store has
+    masks, of which some may be ignored throughout.
     `as_target`: the method re-draws them in the target's look first, if it can.
     """
 
@@ -48,11 +49,18 @@ class Validation:
 
     def score(self, method: Method, device: torch.device) -> float:
         """The method's score on the slices, in [0, 1]."""
-        if self.findings is None:
-            return validation_dice(method, self.store, self.rows, device, as_target=self.as_target)
         if self.measure == "F1":
+            assert self.findings is not None
             return validation_tags(method, self.store, self.rows, self.findings, device).f1
-        return validation_auc(method, self.store, self.rows, self.findings, device)
+        if self.measure == "AUC":
+            return self._area(method, device)
+        dice = validation_dice(method, self.store, self.rows, device, as_target=self.as_target)
+        return dice if self.measure == "Dice" else (dice + self._area(method, device)) / 2.0
+
+    def _area(self, method: Method, device: torch.device) -> float:
+        outcomes = np.array(self.findings, dtype=np.float64)
+        known = ~np.isnan(outcomes)
+        return validation_auc(method, self.store, self.rows[known], outcomes[known].tolist(), device)
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,7 @@ def require_rule(stage: Stage, method: Method) -> None:
 
     `method` may be on the meta device: it is asked for two heads with an image that has no pixels in memory.
     """
-    judged = stage.method.reads in ("outcomes", "tagged")
+    judged = stage.method.reads in ("outcomes", "partly", "tagged")
     if stage.choose == "last" or (stage.choose == "validation" and judged):
         return
     if not method.draws_masks:

@@ -130,13 +130,15 @@ def validation_tags(
     return TagScores(f1, area)
 
 
-def validation_auc(
-    method: Method, store: SliceStore, rows: np.ndarray, outcomes: Sequence[float], device: torch.device
-) -> float:
-    """The AUC over the held-out labelled cases, in [0, 1]; a case's score is the mean probability of its slices.
+def case_probabilities(
+    method: Method, store: SliceStore, rows: np.ndarray, device: torch.device
+) -> tuple[list[str], np.ndarray]:
+    """The labelled cases of these rows, sorted by name, and the probability of the outcome in each, in [0, 1].
 
-    Raises TypeError for a method that tells no outcome.
+    It is the mean over a case's slices. Raises TypeError for a method that tells no outcome.
     """
+    if len(rows) == 0:
+        return [], np.zeros(0)
     probabilities: list[torch.Tensor] = []
     with looking(method, device):
         for chunk in chunks_of(rows):
@@ -147,8 +149,15 @@ def validation_auc(
                     f"{type(method).__name__} reads outcomes and tells none; give it validate_judge"
                 )
             probabilities.append(logits.double().sigmoid().cpu())
-    _, owner = np.unique(store.cases_at(rows), return_inverse=True)
-    slices = np.bincount(owner)
-    scores = np.bincount(owner, weights=torch.cat(probabilities).numpy()) / slices
-    area = auc(scores, np.bincount(owner, weights=outcomes) / slices > 0)
+    cases, owner = np.unique(store.cases_at(rows), return_inverse=True)
+    return cases.tolist(), np.bincount(owner, weights=torch.cat(probabilities).numpy()) / np.bincount(owner)
+
+
+def validation_auc(
+    method: Method, store: SliceStore, rows: np.ndarray, outcomes: Sequence[float], device: torch.device
+) -> float:
+    """The AUC over the held-out labelled cases, in [0, 1]; 0.5 where they have one outcome."""
+    cases, scores = case_probabilities(method, store, rows, device)
+    known = dict(zip(store.cases_at(rows), outcomes, strict=True))
+    area = auc(scores, np.array([known[case] > 0 for case in cases], dtype=bool))
     return 0.5 if area is None else area

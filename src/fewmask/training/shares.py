@@ -1,17 +1,33 @@
 """Which slices a stage draws, and which choose its checkpoint."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from fewmask.data.store import SliceStore
 from fewmask.data.stream import Share
 from fewmask.errors import InputFault
 from fewmask.recipe import Reads, Stage
+from fewmask.shapes import IGNORED
 from fewmask.training.cohorts import BARE
 from fewmask.training.material import Material
 from fewmask.training.rules import Measure, TargetSlices, Validation
 
 MEASURES: dict[Reads, Measure] = {"tagged": "F1", "outcomes": "AUC"}
 """What scores the held-out slices of a stage that learns no masks."""
+
+
+def _measure_of(stage: Stage) -> Measure:
+    method = stage.method
+    if method.reads != "partly" or not method.learns_outcome:
+        return MEASURES.get(method.reads, "Dice")
+    return "mean of Dice and AUC" if method.learns_masks else "AUC"
+
+
+def _may_lack_masks(stage: Stage, material: Material) -> bool:
+    """Whether a stage learns masks that some of its images need not have."""
+    return stage.method.reads == "partly" and stage.method.learns_masks and material.outcomes is not None
 
 
 def shares_of(stage: Stage, number: int, material: Material, ranks: int) -> tuple[Share, ...]:
@@ -34,9 +50,12 @@ def shares_of(stage: Stage, number: int, material: Material, ranks: int) -> tupl
 
 def _share(stage: Stage, material: Material, role: str, batch: int, number: int) -> Share:
     store, soft = material.stores[role], None
-    rows = store.rows_of(material.splits[role].train)
-    if stage.method.reads == "tagged":
-        rows = _tagged_rows(store, rows, material)
+    rows = _taught_rows(store.rows_of(material.splits[role].train), stage, role, material)
+    if _may_lack_masks(stage, material) and len(_outlined_rows(store, rows)) == 0:
+        raise InputFault(
+            f"{material.splits[role].cohort}: all images that have a mask are held out for validation; add masks, "
+            "or draw again with another --set seed"
+        )
     if getattr(stage.method, "leaves_out_blank", False):
         rows = _with_contrast(store, rows, material.splits[role].cohort)
     if stage.method.reads == "soft" and material.soft is not None:
@@ -53,7 +72,24 @@ def _share(stage: Stage, material: Material, role: str, batch: int, number: int)
             "to the target (they need no masks), or segment it with the source's own run"
         )
     findings = _findings_at(rows, stage, role, material)
+    if findings is not None and getattr(stage.method, "balance", False):
+        places = balanced(findings)
+        rows, findings = rows[places], tuple(findings[place] for place in places)
     return Share(store, tuple(rows.tolist()), batch, role not in BARE, number, findings, soft)
+
+
+def balanced(outcomes: Sequence[float]) -> list[int]:
+    """Places of images, the rarer outcome's again and again until both are equally many; unknown ones (NaN) once.
+
+    Each time an image is drawn, it is augmented in another way.
+
+    >>> balanced([0.0, 1.0, 0.0, math.nan, 0.0])
+    [0, 1, 2, 3, 4, 1, 1]
+    """
+    kinds = [[place for place, outcome in enumerate(outcomes) if outcome == kind] for kind in (0.0, 1.0)]
+    rarer, commoner = sorted(kinds, key=len)
+    missing = len(commoner) - len(rarer) if rarer else 0
+    return [*range(len(outcomes)), *(rarer[number % len(rarer)] for number in range(missing))]
 
 
 def _with_contrast(store: SliceStore, rows: np.ndarray, cohort: str) -> np.ndarray:
@@ -75,11 +111,36 @@ def _with_contrast(store: SliceStore, rows: np.ndarray, cohort: str) -> np.ndarr
     return kept
 
 
+def _taught_rows(rows: np.ndarray, stage: Stage, role: str, material: Material) -> np.ndarray:
+    """Those of the rows that have a label which the stage reads."""
+    store, reads = material.stores[role], stage.method.reads
+    if reads == "tagged":
+        return _tagged_rows(store, rows, material)
+    if stage.learns_outcome and not (reads == "partly" and stage.method.learns_masks):
+        return _known_rows(store, rows, role, material)
+    if _may_lack_masks(stage, material) and not stage.learns_outcome:
+        return _outlined_rows(store, rows)
+    return rows
+
+
 def _tagged_rows(store: SliceStore, rows: np.ndarray, material: Material) -> np.ndarray:
     """Those of the rows that somebody has tagged."""
     assert material.tags is not None
     known = [tag is not None for tag in material.tags.at(store, rows)]
     return rows[np.array(known, dtype=bool)]
+
+
+def _known_rows(store: SliceStore, rows: np.ndarray, role: str, material: Material) -> np.ndarray:
+    """Those of the rows whose case's outcome is known."""
+    assert material.outcomes is not None
+    known = material.outcomes.of(role)
+    return rows[np.array([case in known for case in store.cases_at(rows)], dtype=bool)]
+
+
+def _outlined_rows(store: SliceStore, rows: np.ndarray) -> np.ndarray:
+    """Those of the rows whose slice has a mask: of one without, every pixel is ignored."""
+    chunks = np.array_split(rows, max(1, len(rows) // 64))
+    return rows[np.concatenate([(store.masks(chunk) != IGNORED).any(axis=(1, 2)) for chunk in chunks])]
 
 
 def _positive_rows(store: SliceStore, rows: np.ndarray, material: Material) -> np.ndarray:
@@ -89,13 +150,13 @@ def _positive_rows(store: SliceStore, rows: np.ndarray, material: Material) -> n
 
 
 def _findings_at(rows: np.ndarray, stage: Stage, role: str, material: Material) -> tuple[float, ...] | None:
-    """The outcome of each row's case, or the row's own tag; None where the stage reads neither."""
+    """The outcome of each row's case (NaN: unknown), or the row's own tag; None where the stage reads neither."""
     if stage.method.reads == "tagged" and material.tags is not None:
         return tuple(tag for tag in material.tags.at(material.stores[role], rows) if tag is not None)
-    if stage.method.reads != "outcomes" or material.outcomes is None:
+    if not stage.learns_outcome or material.outcomes is None:
         return None
     outcomes = material.outcomes.of(role)
-    return tuple(outcomes[case] for case in material.stores[role].cases_at(rows))
+    return tuple(outcomes.get(case, math.nan) for case in material.stores[role].cases_at(rows))
 
 
 def _parts(stage: Stage, material: Material) -> dict[str, int]:
@@ -123,14 +184,14 @@ def validation_of(stage: Stage, material: Material) -> Validation | None:
     role = _validated_role(stage, material)
     cohort, store = material.splits["tags" if role == "held_out" else role].cohort, material.stores[role]
     rows = store.rows_of(store.cases if role == "held_out" else material.splits[role].validation)
-    if reads == "tagged":
-        rows = _tagged_rows(store, rows, material)
+    outlined = not _may_lack_masks(stage, material) or len(_outlined_rows(store, rows)) > 0
+    rows = _taught_rows(rows, stage, role, material)
     if stage.pseudo_labels is not None and stage.pseudo_labels.only_positive:
         rows = _positive_rows(store, rows, material)
     findings = _findings_at(rows, stage, role, material)
-    fault = _fault_of_validation(stage, cohort, rows, findings)
+    fault = _fault_of_validation(stage, cohort, rows, findings, outlined)
     if fault is None:
-        measure = MEASURES.get(reads, "Dice")
+        measure = _measure_of(stage)
         return Validation(cohort, store, rows, measure, findings, as_target=reads == "adaptation")
     if stage.choose == "validation":
         raise InputFault(fault)
@@ -145,17 +206,17 @@ def _validated_role(stage: Stage, material: Material) -> str:
 
 
 def _fault_of_validation(
-    stage: Stage, cohort: str, rows: np.ndarray, findings: tuple[float, ...] | None
+    stage: Stage, cohort: str, rows: np.ndarray, findings: tuple[float, ...] | None, outlined: bool
 ) -> str | None:
     """Why the held-out slices cannot choose, with the remedy."""
+    remedy = f"raise --set split.validation, or take the last step with --set {stage.name}.choose=last"
+    if not outlined:
+        return f"{cohort}: nobody held out for validation has a mask, so no Dice can choose; {remedy}"
     if len(rows) == 0:
         return f"{cohort}: nobody is held out for validation; raise --set split.validation"
-    if findings is not None and len(set(findings)) < 2:
+    if findings is not None and len({finding for finding in findings if not math.isnan(finding)}) < 2:
         what, measure = ("tag", "F1") if stage.method.reads == "tagged" else ("outcome", "AUC")
-        return (
-            f"{cohort}: all patients held out for validation have one {what}, so no {measure} can "
-            f"choose; raise --set split.validation, or take the last step with --set {stage.name}.choose=last"
-        )
+        return f"{cohort}: those held out for validation do not have both {what}s, so no {measure} can choose; {remedy}"
     return None
 
 

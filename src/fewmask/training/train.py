@@ -29,6 +29,7 @@ from fewmask.training.fit import Job, fit, unwinding
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
 from fewmask.training.material import Material, assemble, load_material
+from fewmask.training.prognosis import keep_prognosis
 from fewmask.training.relabel import relabelled
 from fewmask.training.restyle import restyled
 from fewmask.training.rules import require_rule
@@ -97,6 +98,9 @@ def train(
             _stage(fabric, run, recipe, number, stage, material, progress)
         if first:
             keep_usual_classes(run, material)
+            if recipe.stages[-1].learns_outcome:
+                last = trained_method(recipe, recipe.stages[-1], material.task, run)
+                keep_prognosis(run, material, last.to(fabric.device))
             run.finish(time.monotonic() - began)
         return first
 
@@ -192,7 +196,7 @@ def _stage(
     method = build()
     # One process decides: another might look while the first is writing already.
     fresh = bool(fabric.broadcast(not checkpoints.latest.exists()))
-    if recipe.weights is not None and fresh and stage.method.reads == "tagged":
+    if recipe.weights is not None and fresh and stage.method.reads in ("tagged", "partly"):
         taken = method.load_imagenet(recipe.weights)
         if fabric.is_global_zero:
             tell(f"{stage.name}: {taken} tensors of {recipe.weights.name}")

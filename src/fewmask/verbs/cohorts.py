@@ -9,7 +9,7 @@ from fewmask.verbs.options import AsJson, one_of, print_result
 
 
 def phantom(
-    kind: Annotated[str, typer.Argument(help="placenta, nested, cardiac, abdomen or fetal_brain.")],
+    kind: Annotated[str, typer.Argument(help="placenta, nested, cardiac, abdomen, fetal_brain or cervix.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the cohorts into.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     cases: Annotated[int | None, typer.Option(help="Cases of each cohort.")] = None,

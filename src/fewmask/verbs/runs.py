@@ -1,6 +1,5 @@
 """Verbs that train, segment, score and report."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -120,22 +119,44 @@ def segment(
         progress=progress,
     )
     typer.echo(f"{len(written.masks)} masks in {written.folder}")
+    if written.told:
+        typer.echo(f"{len(written.told)} probabilities of the outcome in {written.folder / 'outcomes.csv'}")
 
 
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="A folder of predicted masks.")],
     truth: Annotated[Path, typer.Argument(help="A dataset folder, or a folder of masks.")],
     out: Out,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help='A column of cases.csv to hold the prognosis against: cervical_length, or "cervical_length<".'
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score masks against masks, per case and class, with bootstrap intervals over patients."""
+    """Score masks against masks, and a prognosis against what was found, with bootstrap intervals over patients."""
     from fewmask.console import progress
-    from fewmask.evaluation.evaluate import evaluate as run_evaluate
-    from fewmask.evaluation.summary import format_summary
+    from fewmask.evaluation.evaluate_all import evaluate_all
 
-    summary = run_evaluate(predictions, truth, out, progress=progress)
-    written = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    print_result(written, format_summary(summary), as_json)
+    scored = evaluate_all(predictions, truth, out, baseline=baseline, progress=progress)
+    print_result(scored.content, scored.text, as_json)
+
+
+def measure(
+    masks: Annotated[Path, typer.Argument(help="A folder of flat masks.")],
+    out: Out,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Its cases.csv has the size of a pixel in a column pixel_mm.")
+    ] = None,
+) -> None:
+    """Measure each outlined object: length along its axis, width, angle, bend; in mm where a pixel's size is known."""
+    from fewmask.console import progress
+    from fewmask.evaluation.measure import FILE
+    from fewmask.evaluation.measure import measure as run_measure
+
+    run_measure(masks, out, dataset=dataset, progress=progress)
+    typer.echo(str(out / FILE))
 
 
 def report(

@@ -1,11 +1,14 @@
 """Verbs that make a table of many runs, and the one that judges outcomes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fewmask.verbs.options import AsJson, Device, Out, one_of, print_result
+
+if TYPE_CHECKING:  # Imported where it is used: torch takes a second.
+    from fewmask.studies.table import Study
 
 
 def demo(out: Out = Path("demo")) -> None:
@@ -29,6 +32,15 @@ def study(
         Path | None, typer.Option(help="The tagged dataset of a study of tags; else a phantom is drawn.")
     ] = None,
     tags_channel: Annotated[str | None, typer.Option(help="The tagged dataset's channel.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="The dataset of a study of an outcome; else a phantom is drawn.")
+    ] = None,
+    outcome: Annotated[
+        str | None, typer.Option(help='What such a study learns: a column of cases.csv, or e.g. "fir>=2".')
+    ] = None,
+    by_site: Annotated[
+        bool, typer.Option("--by-site", help="Test each site once, by networks that never saw it.")
+    ] = False,
     source_channel: Annotated[
         str | None, typer.Option(help="One folder as both: the source's channel.")
     ] = None,
@@ -63,11 +75,14 @@ def study(
         raise typer.BadParameter("--source and --target belong together")
     one_of("--device", device, ("auto", "cpu", "cuda"))
     table = named_study(name)
-    if table.tagged != (tags is not None) and (tags or source or target):
-        needed = "--tags DIR" if table.tagged else "--source DIR and --target DIR"
-        raise typer.BadParameter(f"the study {table.name} takes {needed}")
-    if tags is not None:
-        pair = tagged_pair(tags, tags_channel, out)
+    _require_fitting(table, tags, masks, source or target)
+    if table.outcome is None and (outcome or by_site):
+        raise typer.BadParameter(
+            f"the study {table.name} learns no outcome: leave --outcome and --by-site out"
+        )
+    one_folder = tags or masks
+    if one_folder is not None:
+        pair = tagged_pair(one_folder, tags_channel, out)
     else:
         pair = study_pair(table, out, small, (source, target), (source_channel, target_channel))
     order = Order(
@@ -82,8 +97,22 @@ def study(
         changes=tuple(changes or ()),
         precision=precision,
         device=device,
+        outcome=outcome or table.outcome,
+        by_site=by_site,
     )
     typer.echo(make_table(order, jobs))
+
+
+def _require_fitting(table: "Study", tags: Path | None, masks: Path | None, pair: Path | None) -> None:
+    """Refuse folders that are not those which a study takes; without any a phantom is drawn."""
+    if table.outcome is not None:
+        needed, given = "--masks DIR", masks
+    elif table.tagged:
+        needed, given = "--tags DIR", tags
+    else:
+        needed, given = "--source DIR and --target DIR", pair
+    if any(folder is not None and folder is not given for folder in (tags, masks, pair)):
+        raise typer.BadParameter(f"the study {table.name} takes {needed}")
 
 
 def diagnose(
