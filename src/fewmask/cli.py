@@ -63,6 +63,7 @@ app.command(epilog="Example: fewmask clean scans scans_clean --hues 40-170")(ann
 app.command(epilog="Example: fewmask outlines scans Dataset001_Cervix --from outlines.csv --merge staple")(
     annotations.outlines
 )
+app.command(epilog="Example: fewmask balance scans scans_balanced --outcome preterm")(annotations.balance)
 app.command(epilog="Example: fewmask report runs/cyclegan runs/floor runs/ceiling")(runs.report)
 
 

@@ -1,18 +1,30 @@
 """Pictures and what annotators drew on them become an nnU-Net folder with masks."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fewmask import __version__
 from fewmask.config import did_you_mean, to_mapping
 from fewmask.console import Progress
 from fewmask.data.case import Case, Cohort
-from fewmask.data.convert.dataset import Account, Part
-from fewmask.data.convert.tags import Tell
+from fewmask.data.convert.dataset import (
+    PICTURES,
+    Account,
+    Description,
+    Part,
+    Tell,
+    copy_file,
+    describe,
+    image_path,
+    labels_folder,
+    part_of,
+    relative_to,
+    training_count,
+    write_case_table,
+    write_pixels,
+)
 from fewmask.data.declared import declared_labels, read_dataset_json
 from fewmask.data.folder import PICTURE_ENDINGS, ending_of
 from fewmask.data.layouts import read_cohort
@@ -24,17 +36,15 @@ from fewmask.data.outlines.merge import Merge
 from fewmask.data.outlines.read import read_outlines
 from fewmask.data.outlines.shape import Outline
 from fewmask.data.phantoms.folder import drawn_aside
-from fewmask.data.picture import read_picture, write_picture
+from fewmask.data.picture import read_picture
 from fewmask.data.raster import outline as image_outline
 from fewmask.data.raster import write_classes
 from fewmask.errors import InputFault
-from fewmask.files import replaced, write_csv, write_json
+from fewmask.files import write_csv
 from fewmask.shapes import IGNORED
 
 FORMAT = "outlines"
 _RESERVED = ("background", "ignore")
-_PICTURES = (".png", ".tif", ".bmp")
-"""The pictures that nnU-Net reads."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ def _ending(cohort: Cohort) -> str:
                 f"{path}: is no picture, and outlines are drawn on pictures; save it or its slices as PNG"
             )
     found = {_filed(path) for path in paths}
-    return found.pop() if len(found) == 1 and found <= set(_PICTURES) else ".png"
+    return found.pop() if len(found) == 1 and found <= set(PICTURES) else ".png"
 
 
 @dataclass(frozen=True)
@@ -163,31 +173,33 @@ class _Writing:
         if pairs:
             rows = [(p.image, p.label, p.first, p.other, p.dice, p.kappa) for p in pairs]
             write_csv(root / "agreement.csv", ("case", "class", "first", "second", "dice", "kappa"), rows)
-        _write_cases(self.cohort, root)
+        write_case_table(self.cohort, self.cohort.cases, root)
         remarks = (*_remarks(self.cohort, told), *(_agreed(one) for one in agreements if one.pairs))
         labels = {label: label for label in self.classes}
         drawing = Drawing(self.merge, self.classes, TOLERANCE)
+        description = Description(
+            f"{self.cohort.name} with masks that were made from outlines",
+            self.cohort.channels,
+            ("background", *self.classes),
+            training_count(self.cohort.cases),
+            ending,
+        )
         account = Account(FORMAT, labels, drawing, remarks, (), told)
-        self._write_descriptions(root, ending, account, agreements)
+        describe(root, description, account, {"agreement": to_mapping(agreements)})
         return remarks
 
     def _write_case(self, case: Case, root: Path, ending: str) -> tuple[Outlined, tuple[Pair, ...]]:
-        part: Part = "train" if case.part == "train" else "test"
-        suffix = "Tr" if part == "train" else "Ts"
-        copies = [
-            root / f"images{suffix}" / f"{case.name}_{number:04d}{ending}"
-            for number in range(len(case.images))
-        ]
+        copies = [image_path(root, case, index, ending) for index in range(len(case.images))]
         for image, copy in zip(case.images, copies, strict=True):
             _copy(image, copy)
-        files = tuple(_relative(path, self.cohort) for path in case.images)
+        part, files = part_of(case), tuple(relative_to(path, self.cohort) for path in case.images)
         drawn = self.outlines.get(case.name, ())
         if not drawn:
             return Outlined(case.name, part, files, 0, (), {}), ()
         height, width = image_outline(case.images[0]).shape
         drawn_map = label_map(case.name, drawn, self.classes, (height, width), self.merge)
         values = range(len(self.classes) + 1)
-        write_classes(drawn_map.classes, copies[0], root / f"labels{suffix}", case.name, values)
+        write_classes(drawn_map.classes, copies[0], labels_folder(root, case), case.name, values)
         pixels = np.bincount(drawn_map.classes.ravel(), minlength=len(values)).tolist()[1:]
         outlined = Outlined(
             case.name,
@@ -201,27 +213,6 @@ class _Writing:
         )
         return outlined, drawn_map.pairs
 
-    def _write_descriptions(
-        self, root: Path, ending: str, account: Account, agreements: Sequence[Agreement]
-    ) -> None:
-        """Write `conversion.json` and, last, `dataset.json`: a folder that has one is whole."""
-        written_by = {"made_by": "fewmask", "version": __version__, "dataset": root.name}
-        agreed = {"agreement": to_mapping(agreements)}
-        write_json(root / "conversion.json", {**written_by, **to_mapping(account), **agreed})
-        write_json(
-            root / "dataset.json",
-            {
-                "name": root.name,
-                "description": f"{self.cohort.name} with masks that were made from outlines",
-                "licence": "that of the original",
-                "channel_names": {str(index): name for index, name in enumerate(self.cohort.channels)},
-                "labels": {name: value for value, name in enumerate(("background", *self.classes))},
-                "numTraining": len(self.cohort.part("train")),
-                "file_ending": ending,
-                "converted_by": f"fewmask {__version__}",
-            },
-        )
-
 
 def _filed(image: Path) -> str:
     """The ending of a picture's kind in nnU-Net's layout."""
@@ -232,27 +223,14 @@ def _filed(image: Path) -> str:
 def _copy(image: Path, copy: Path) -> None:
     """Copy a picture as it is, or save it anew, with the same numbers, where it must be of another kind."""
     if _filed(image) == copy.suffix:
-        with replaced(copy) as temporary:
-            shutil.copyfile(image, temporary)
+        copy_file(image, copy)
         return
     values = read_picture(image)
     if values.dtype != np.uint8 and (values.dtype != np.uint16 or len(values) > 1):
         raise InputFault(
             f"{image}: {values.dtype} numbers do not fit a PNG file; save all images of one kind"
         )
-    write_picture(values[0] if len(values) == 1 else np.moveaxis(values, 0, -1), image, copy)
-
-
-def _write_cases(cohort: Cohort, root: Path) -> None:
-    """`cases.csv` with all that is known; without patients where they are not, so that nobody is misled."""
-    columns = tuple(dict.fromkeys(column for case in cohort.cases for column in case.columns))
-    patients = ("patient",) if cohort.patients_known else ()
-    sites = ("site",) if any(case.site for case in cohort.cases) else ()
-    rows: list[tuple[object, ...]] = []
-    for case in cohort.cases:
-        known = [case.patient] * len(patients) + [case.site] * len(sites)
-        rows.append((case.name, *known, case.part, *(case.columns.get(column, "") for column in columns)))
-    write_csv(root / "cases.csv", ("case", *patients, *sites, "split", *columns), rows)
+    write_pixels(values, image, copy)
 
 
 def _remarks(cohort: Cohort, told: Sequence[Outlined]) -> tuple[str, ...]:
@@ -284,8 +262,3 @@ def _agreed(agreement: Agreement) -> str:
         f"{agreement.label}: annotators agree with a mean Dice of {agreement.dice:.3f} and a Cohen's kappa of {kappa} "
         f"(n = {agreement.images} images, {agreement.pairs} pairs); see agreement.csv"
     )
-
-
-def _relative(path: Path, cohort: Cohort) -> str:
-    home = cohort.root if cohort.root.is_dir() else cohort.root.parent
-    return path.relative_to(home).as_posix() if path.is_relative_to(home) else path.name

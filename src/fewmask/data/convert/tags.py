@@ -3,8 +3,7 @@
 For whoever wants to know what tags alone would have given: the masks are kept beside the tags, to score by.
 """
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +11,26 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from fewmask import __version__
-from fewmask.config import to_mapping
 from fewmask.console import Progress
 from fewmask.data.case import Case, Cohort
-from fewmask.data.convert.dataset import ENDING, Account, Part, Placed, write_case
+from fewmask.data.convert.dataset import (
+    ENDING,
+    PICTURES,
+    Account,
+    Description,
+    Part,
+    Placed,
+    Tell,
+    copy_file,
+    describe,
+    image_path,
+    labels_folder,
+    part_of,
+    relative_to,
+    training_count,
+    write_case,
+    write_case_table,
+)
 from fewmask.data.convert.options import Options
 from fewmask.data.cut import thick_axis
 from fewmask.data.folder import ending_of
@@ -25,17 +39,13 @@ from fewmask.data.layouts import read_cohort
 from fewmask.data.phantoms.folder import drawn_aside
 from fewmask.data.raster import read_case, read_classes, read_raster, write_classes
 from fewmask.errors import InputFault
-from fewmask.files import replaced, write_csv, write_json
+from fewmask.files import write_csv
 from fewmask.shapes import IGNORED
 
 FORMAT = "tags-from-masks"
-_PICTURES = (".png", ".tif", ".bmp")
-"""The pictures that nnU-Net reads."""
-
 _RESERVED = ("case", "slice")
 _LAST = 2
 
-Tell = Callable[[str], None]
 Cells = tuple[int | None, ...]
 
 
@@ -116,34 +126,23 @@ class _Writing:
                 ignores |= ignored
                 advance()
         write_csv(self.root / "slices.csv", ("case", "slice", *names), rows)
-        self._write_cases()
+        write_case_table(self.cohort, self.cases, self.root)
         remarks = _remarks(self.cohort, tagged)
         meaning = zip(map(str, self.cohort.label_values), self.cohort.classes, strict=True)
         left_out = [
-            _relative(path, self.cohort) for c in self.cohort.cases if not c.mask for path in c.images
+            relative_to(path, self.cohort) for c in self.cohort.cases if not c.mask for path in c.images
         ]
-        account = Account(FORMAT, dict(meaning), None, remarks, tuple(left_out), tagged)
-        self._write_descriptions(ending, ignores, account)
-        return remarks
-
-    def _write_descriptions(self, ending: str, ignores: bool, account: Account) -> None:
-        """Write `conversion.json` and, last, `dataset.json`: a folder that has one is whole."""
-        written_by = {"made_by": "fewmask", "version": __version__, "dataset": self.root.name}
-        write_json(self.root / "conversion.json", {**written_by, **to_mapping(account)})
-        labels = {name: value for value, name in enumerate(self.cohort.classes)}
-        write_json(
-            self.root / "dataset.json",
-            {
-                "name": self.root.name,
-                "description": f"{self.cohort.name} with tags of slices that were made from its masks",
-                "licence": "that of the original",
-                "channel_names": {str(index): name for index, name in enumerate(self.cohort.channels)},
-                "labels": {**labels, "ignore": IGNORED} if ignores else labels,
-                "numTraining": sum(case.part == "train" for case in self.cases),
-                "file_ending": ending,
-                "converted_by": f"fewmask {__version__}",
-            },
+        description = Description(
+            f"{self.cohort.name} with tags of slices that were made from its masks",
+            self.cohort.channels,
+            self.cohort.classes,
+            training_count(self.cases),
+            ending,
+            ignores,
         )
+        account = Account(FORMAT, dict(meaning), None, remarks, tuple(left_out), tagged)
+        describe(self.root, description, account)
+        return remarks
 
     def _write_case(
         self, case: Case, ending: str, usual: int | None
@@ -152,13 +151,13 @@ class _Writing:
         image, classes = read_case(case), read_classes(self.cohort, case)
         axis = None if usual is None else _cut_axis(image, usual)
         moved = axis if axis != _LAST else None
-        part: Part = "train" if case.part == "train" else "test"
+        part = part_of(case)
         if moved is not None:
             image, classes = _with_last(image, moved), np.moveaxis(classes, moved, _LAST)
         whole = all(ending_of(path) == ending for path in case.images)
         # A volume's channels are files of their own in nnU-Net's layout; a picture's may share one.
         if moved is None and whole and (usual is None or len(image.array) == len(case.images)):
-            self._copy(case, part, ending, classes)
+            self._copy(case, ending, classes)
         else:
             write_case(self.root, Placed(case.name, case.patient, part), image, classes)
         tags = _tags(classes if usual is not None else classes[..., None], len(self.cohort.classes))
@@ -166,28 +165,15 @@ class _Writing:
             name: sum(cells[index] == 1 for cells in tags)
             for index, name in enumerate(self.cohort.classes[1:])
         }
-        files = tuple(_relative(path, self.cohort) for path in (*case.images, case.mask) if path)
+        files = tuple(relative_to(path, self.cohort) for path in (*case.images, case.mask) if path)
         return Tagged(case.name, part, files, len(tags), shown, moved), tags, bool((classes == IGNORED).any())
 
-    def _copy(self, case: Case, part: Part, ending: str, classes: NDArray[np.uint8]) -> None:
+    def _copy(self, case: Case, ending: str, classes: NDArray[np.uint8]) -> None:
         """Copy the image's files as they are, and write the mask on their grid."""
-        suffix = "Tr" if part == "train" else "Ts"
         for index, path in enumerate(case.images):
-            with replaced(self.root / f"images{suffix}" / f"{case.name}_{index:04d}{ending}") as temporary:
-                shutil.copyfile(path, temporary)
+            copy_file(path, image_path(self.root, case, index, ending))
         values = range(len(self.cohort.classes))
-        write_classes(classes, case.images[0], self.root / f"labels{suffix}", case.name, values)
-
-    def _write_cases(self) -> None:
-        """`cases.csv` with all that is known; without patients where they are not, so that nobody is misled."""
-        columns = tuple(dict.fromkeys(column for case in self.cases for column in case.columns))
-        patients = ("patient",) if self.cohort.patients_known else ()
-        sites = ("site",) if any(case.site for case in self.cases) else ()
-        rows: list[tuple[object, ...]] = []
-        for case in self.cases:
-            known = [case.patient] * len(patients) + [case.site] * len(sites)
-            rows.append((case.name, *known, case.part, *(case.columns.get(column, "") for column in columns)))
-        write_csv(self.root / "cases.csv", ("case", *patients, *sites, "split", *columns), rows)
+        write_classes(classes, case.images[0], labels_folder(self.root, case), case.name, values)
 
 
 def _ending(cases: Sequence[Case]) -> str:
@@ -205,9 +191,9 @@ def _ending(cases: Sequence[Case]) -> str:
             f"{found[other]}: is no image of the kind {first}, as others are; convert them to one"
         )
     ending, path = next(iter(found.items()))
-    if ending != ENDING and ending not in _PICTURES:
+    if ending != ENDING and ending not in PICTURES:
         raise InputFault(
-            f"{path}: nnU-Net's layout cannot hold such a picture; save it as {', '.join(_PICTURES)}"
+            f"{path}: nnU-Net's layout cannot hold such a picture; save it as {', '.join(PICTURES)}"
         )
     return ending
 
@@ -268,8 +254,3 @@ def _remarks(cohort: Cohort, tagged: Sequence[Tagged]) -> tuple[str, ...]:
                 f"{'without' if positive else 'with'} it before training on these tags"
             )
     return tuple(remarks)
-
-
-def _relative(path: Path, cohort: Cohort) -> str:
-    home = cohort.root if cohort.root.is_dir() else cohort.root.parent
-    return path.relative_to(home).as_posix() if path.is_relative_to(home) else path.name
