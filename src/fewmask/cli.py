@@ -50,6 +50,7 @@ app.command(epilog="Example: fewmask segment runs/cyclegan hospital_b --out runs
 app.command(epilog="Example: fewmask evaluate runs/cyclegan/predictions hospital_b --out runs/cyclegan")(
     runs.evaluate
 )
+app.command(epilog="Example: fewmask explain runs/joint scans --out runs/joint/explained")(runs.explain)
 app.command(epilog="Example: fewmask measure runs/joint/predictions --dataset scans --out runs/joint")(
     runs.measure
 )

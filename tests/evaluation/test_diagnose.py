@@ -293,7 +293,7 @@ def test_images_without_an_outcome_are_left_out(hospitals: tuple[Path, Path], tm
     run = fit(tmp_path / "run", source=folder)
     (split,) = json.loads((run / "split.json").read_text())
     assert len(split["train"]) + len(split["validation"]) == 21
-    assert "3 training images have no fir and are left out" in split["remarks"]
+    assert "3 training images have no fir and are left out; add one to use them" in split["remarks"]
 
 
 def test_a_finding_of_words(hospitals: tuple[Path, Path], tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def draw_case(wanted: Wanted) -> CasePicture | None:
         height=round(height * unit),
         truth=outlines(truth),
         predictions=tuple(None if mask is None else outlines(mask) for mask in predictions),
-        slice_note=_slice_note(original, plane),
+        slice_note="" if plane is None else slice_note(original, plane.axis, plane.index),
     )
 
 
@@ -158,14 +158,11 @@ def _spacing(spacing: tuple[float, ...], plane: _Plane | None) -> tuple[float, f
     return up, across
 
 
-def _slice_note(original: Raster, plane: _Plane | None) -> str:
-    """Which slice of the stored file is shown, counted from 1 as viewers do."""
-    if plane is None:
-        return ""
-    axis, index = plane.axis, plane.index
+def slice_note(original: Raster, axis: int, index: int) -> str:
+    """Which slice of the stored file that is, counted from 1 as viewers do; `axis` and `index` are in RAS order."""
     if original.affine is not None:
         orientation = io_orientation(original.affine)
-        axis = int(np.flatnonzero(orientation[:, 0] == plane.axis)[0])
+        axis = int(np.flatnonzero(orientation[:, 0] == axis)[0])
         index = index if orientation[axis, 1] > 0 else original.shape[axis] - 1 - index
     return f"slice {index + 1} of {original.shape[axis]} along axis {axis + 1}"
 
@@ -197,19 +194,23 @@ def data_uri(picture: Image.Image, longest: int = LONGEST_SIDE) -> str:
 
 def outline_path(mask: NDArray[np.bool_], scale: tuple[float, float]) -> str:
     """The rim of a mask (H, W) as an SVG path in whole units; `scale` is units a row and a column. Empty for none."""
-    if not mask.any():
-        return ""
-    # Around the picture lies background, so that a rim at its border is closed.
-    padded = np.pad(mask.astype(np.float32), 1)
     parts: list[str] = []
-    for line in contour_generator(z=padded).lines(0.5):
-        points = np.rint((np.asarray(line) - 0.5) * np.array([scale[1], scale[0]])).astype(int)
+    for line in rims(mask, scale):
+        points = np.rint(line).astype(int)
         steps = np.diff(points, axis=0)
         steps = steps[(steps != 0).any(axis=1)]
         # The last step leads back to the start, which z draws. A speck that shrinks to a point stays a dot.
         drawn = "".join(f"l{across} {down}" for across, down in steps[:-1])
         parts.append(f"M{points[0, 0]} {points[0, 1]}{drawn}z")
     return "".join(parts)
+
+
+def rims(mask: NDArray[np.bool_], scale: tuple[float, float]) -> list[NDArray[np.float64]]:
+    """The rims of a mask (H, W) as closed lines of points (across, down), scaled as in `outline_path`."""
+    # Around the picture lies background, so that a rim at its border is closed.
+    padded = np.pad(mask.astype(np.float32), 1)
+    across_down = np.array([scale[1], scale[0]])
+    return [(np.asarray(line) - 0.5) * across_down for line in contour_generator(z=padded).lines(0.5)]
 
 
 def draw_sample(sample: Sample, columns: int) -> str | None:

@@ -36,7 +36,9 @@ LONGEST_SIDE = 192
 UNITS = 640
 """The longest side of a picture in the units of what is drawn on it."""
 
-_HEAT = "inferno"
+HEAT = "inferno"
+"""The colours of a map."""
+
 _STRONGEST = 0.75
 """How much of the image a map of 1 covers."""
 
@@ -161,10 +163,10 @@ class _Files:
         values = read_label_values(folder / FOLDER / "labelsTr" / f"{case}{ending}").array
         return cls(
             prepared,
-            _as_slices(_probabilities(folder / MAPS, case), prepared),
-            _as_slices(_probabilities(folder / FUSED, case), prepared)[:, 0],
-            _as_slices(_probabilities(folder / SOFT, case), prepared)[:, 0],
-            _as_slices(values, prepared)[:, 0] == 1,
+            as_slices(_probabilities(folder / MAPS, case), prepared),
+            as_slices(_probabilities(folder / FUSED, case), prepared)[:, 0],
+            as_slices(_probabilities(folder / SOFT, case), prepared)[:, 0],
+            as_slices(values, prepared)[:, 0] == 1,
         )
 
     def plate(self, number: int, seeds: SliceSeeds | None) -> Plate:
@@ -174,10 +176,12 @@ class _Files:
         place = self.prepared.place
         unit = UNITS / max(place.height, place.width)
         height, width = round(place.height * unit), round(place.width * unit)
-        image = _eight_bit(_upright(self.prepared.slices[at], turned))
-        layers = [_upright(layer, turned) for layer in (*self.maps[at], self.fused[at], self.soft[at])]
-        *maps, fused, soft = (_overlaid(image, layer) for layer in layers)
-        mask = _upright(self.mask[at], turned)
+        image = eight_bit(upright(self.prepared.slices[at], turned))
+        layers = [upright(layer, turned) for layer in (*self.maps[at], self.fused[at], self.soft[at])]
+        *maps, fused, soft = (
+            data_uri(Image.fromarray(laid_over(image, layer)), LONGEST_SIDE) for layer in layers
+        )
+        mask = upright(self.mask[at], turned)
         return Plate(
             width=width,
             height=height,
@@ -199,7 +203,7 @@ def _probabilities(folder: Path, case: str) -> NDArray[np.floating]:
     return read_volume(next((path for path in names if path.exists()), names[0])).array
 
 
-def _as_slices(values: NDArray[Any], prepared: PreparedCase) -> NDArray[Any]:
+def as_slices(values: NDArray[Any], prepared: PreparedCase) -> NDArray[Any]:
     """(K, *spatial) in the axes of the file as slices (N, K, H, W), in the order of the prepared ones."""
     original = prepared.original
     raster = canonical(Raster(values, original.spacing, original.unit, original.affine))
@@ -209,12 +213,12 @@ def _as_slices(values: NDArray[Any], prepared: PreparedCase) -> NDArray[Any]:
     return slices
 
 
-def _upright(layer: NDArray[Any], turned: bool) -> NDArray[Any]:
+def upright(layer: NDArray[Any], turned: bool) -> NDArray[Any]:
     """(..., H, W) as a person looks at it: prepared slices of a volume lie upside down."""
     return layer[..., ::-1, ::-1] if turned else layer
 
 
-def _eight_bit(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+def eight_bit(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Colours (H, W, 3) of an image (C, H, W), stretched between two percentiles; grey unless it has three channels."""
     kept = image if len(image) == 3 else np.repeat(image[:1], 3, axis=0)
     low, high = np.percentile(kept, (LOW, HIGH))
@@ -222,19 +226,18 @@ def _eight_bit(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.rint(grey).astype(np.uint8).transpose(1, 2, 0))
 
 
-def _overlaid(image: NDArray[np.uint8], layer: NDArray[np.floating]) -> str:
-    """A map (H, W) in [0, 1] laid over an image as colours, as a data URI; where it is 0 the image shows."""
+def laid_over(image: NDArray[np.uint8], layer: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) with a map (H, W) in [0, 1] laid over it as colours; where that is 0 the image shows."""
     values = np.clip(layer, 0.0, 1.0).astype(np.float32)
-    colours = np.asarray(matplotlib.colormaps[_HEAT](values), dtype=np.float32)[..., :3] * 255.0
+    colours = np.asarray(matplotlib.colormaps[HEAT](values), dtype=np.float32)[..., :3] * 255.0
     # The root lets weak parts of a map be seen at all.
     cover = _STRONGEST * np.sqrt(values)[..., None]
-    mixed = np.rint((1.0 - cover) * image + cover * colours).astype(np.uint8)
-    return data_uri(Image.fromarray(mixed), LONGEST_SIDE)
+    return np.rint((1.0 - cover) * image + cover * colours).astype(np.uint8)
 
 
 def heat_stops(many: int = 9) -> tuple[str, ...]:
     """The colours of a map's values from 0 to 1 in even steps, as CSS colours."""
-    colours = matplotlib.colormaps[_HEAT](np.linspace(0.0, 1.0, many), bytes=True)
+    colours = matplotlib.colormaps[HEAT](np.linspace(0.0, 1.0, many), bytes=True)
     return tuple("#{:02x}{:02x}{:02x}".format(*colour[:3]) for colour in colours.tolist())
 
 

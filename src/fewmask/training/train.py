@@ -100,7 +100,8 @@ def train(
             keep_usual_classes(run, material)
             if recipe.stages[-1].learns_outcome:
                 last = trained_method(recipe, recipe.stages[-1], material.task, run)
-                keep_prognosis(run, material, last.to(fabric.device))
+                with fabric.autocast():  # As `segment` will: a threshold is one of the scores.
+                    keep_prognosis(run, material, last.to(fabric.device))
             run.finish(time.monotonic() - began)
         return first
 

@@ -1,7 +1,7 @@
 """Verbs that train, segment, score and report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -141,6 +141,35 @@ def evaluate(
 
     scored = evaluate_all(predictions, truth, out, baseline=baseline, progress=progress)
     print_result(scored.content, scored.text, as_json)
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run folder whose network tells an outcome or tags.")],
+    images: Annotated[Path, typer.Argument(help="An image, a folder of images, or a dataset folder.")],
+    out: Out,
+    layer: Annotated[str | None, typer.Option(help="Layer to ask, e.g. level4; else the deepest.")] = None,
+    cam: Annotated[
+        str, typer.Option(help="gradcam, gradcam_pp, cam, scorecam (slow) or ablationcam.")
+    ] = "gradcam",
+    masks: Annotated[
+        Path | None, typer.Option(help="Masks to hold the maps against; else those that the run draws.")
+    ] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Show where a classifier looks: a page, a map on each image, and how much of it lies where the organ is."""
+    from fewmask.config import to_mapping
+    from fewmask.console import progress
+    from fewmask.evaluation.explain import explain as run_explain
+    from fewmask.evaluation.explain_words import CAMS, format_explanation
+    from fewmask.pseudo_label_config import Cam
+
+    one_of("--cam", cam, tuple(CAMS))
+    one_of("--device", device, ("auto", "cpu", "cuda"))
+    found = run_explain(
+        run, images, out, layer=layer, cam=cast(Cam, cam), masks=masks, device=device, progress=progress
+    )
+    print_result(to_mapping(found), format_explanation(found), as_json)
 
 
 def measure(
