@@ -1,4 +1,4 @@
-"""The optimisers that a player may have: AdaBelief by its formula, and both through YAML."""
+"""The optimisers that a player may have: by their formulas, and through YAML."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from torch import nn
 
 from fewmask.config import from_mapping, to_mapping
 from fewmask.errors import InputFault
-from fewmask.methods.base import AdaBelief, Adam, AnyOptimiser, Player, Schedule
+from fewmask.methods.base import AdaBelief, Adam, AnyOptimiser, CoupledAdam, Player, Schedule
 
 torch.set_num_threads(1)
 
@@ -57,6 +57,38 @@ def test_adabelief_is_its_formula(rectify: bool, decay: float) -> None:
     assert seen == pytest.approx(by_hand(gradients, 1e-2, decay, rectify), rel=1e-9)
 
 
+def coupled_by_hand(gradients: list[float], rate: float, decay: float) -> list[float]:
+    """Kingma & Ba 2015, Alg. 1, the decay being part of the gradient, one number at a time."""
+    beta1, beta2, epsilon = 0.9, 0.999, 1e-8
+    value, mean, square = 1.0, 0.0, 0.0
+    values: list[float] = []
+    for step, gradient in enumerate(gradients, start=1):
+        decayed = gradient + decay * value
+        mean = beta1 * mean + (1 - beta1) * decayed
+        square = beta2 * square + (1 - beta2) * decayed**2
+        value -= rate * (mean / (1 - beta1**step)) / (math.sqrt(square / (1 - beta2**step)) + epsilon)
+        values.append(value)
+    return values
+
+
+def test_coupled_adam_is_its_formula_and_torchs_own() -> None:
+    gradients = [0.3, -0.2, 0.5, 0.4, 0.1, -0.6, 0.2, 0.2, 0.9, -0.1]
+    network, twin = (nn.Linear(1, 1, bias=False).double() for _ in range(2))
+    nn.init.ones_(network.weight)
+    nn.init.ones_(twin.weight)
+    player = Player("one", network, CoupledAdam(rate=1e-2, weight_decay=0.1))
+    theirs = torch.optim.Adam(twin.parameters(), lr=1e-2, weight_decay=0.1)
+    seen: list[float] = []
+    for step, gradient in enumerate(gradients):
+        network.weight.grad = torch.full_like(network.weight, gradient)
+        twin.weight.grad = torch.full_like(twin.weight, gradient)
+        player.step(step / len(gradients))
+        theirs.step()
+        assert torch.equal(network.weight, twin.weight)
+        seen.append(network.weight.item())
+    assert seen == pytest.approx(coupled_by_hand(gradients, 1e-2, 0.1), rel=1e-9)
+
+
 def test_the_rate_follows_the_schedule() -> None:
     network = nn.Linear(1, 1)
     player = Player("one", network, AdaBelief(rate=1e-2, schedule=Schedule("linear", 0.5)))
@@ -74,9 +106,15 @@ class _Config:
 
 
 @pytest.mark.parametrize(
-    "config", [_Config(), _Config(AdaBelief(rate=2e-4), Adam()), _Config(Adam(rate=1.0), AdaBelief())]
+    "config",
+    [
+        _Config(),
+        _Config(AdaBelief(rate=2e-4), Adam()),
+        _Config(Adam(rate=1.0), AdaBelief()),
+        _Config(CoupledAdam(rate=1e-4, weight_decay=5e-4), Adam(weight_decay=5e-4)),
+    ],
 )
-def test_yaml_keeps_the_two_apart(config: _Config) -> None:
+def test_yaml_keeps_them_apart(config: _Config) -> None:
     mapping: Any = yaml.safe_load(yaml.safe_dump(to_mapping(config)))
     assert from_mapping(_Config, mapping, "here") == config
     assert "kind" not in to_mapping(Adam())

@@ -134,6 +134,10 @@ def require_one_outcome(rule: OutcomeRule, cases: Iterable[Case], root: Path) ->
 
 
 def _of_two_values(column: str, values: Sequence[str]) -> OutcomeRule:
+    if len(values) == 1:
+        raise InputFault(
+            f"outcome {column!r}: is {values[0]} wherever it is known; add cases of the other kind to cases.csv"
+        )
     if len(values) != 2:
         listed = ", ".join(values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "") or "none"
         last = values[-1] if values else "WORD"
