@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -113,10 +114,17 @@ def _require_same_order(order: Order) -> None:
     kept = order.out / "study.json"
     if kept.exists() and (before := read_json(kept)) != asked:
         raise InputFault(
-            f"{order.out}: was begun with {', '.join(f'{key} {value}' for key, value in before.items())}; choose "
-            "another --out"
+            f"{order.out}: was begun with {before['folds']} folds of {before['target']} and source "
+            f"{before['source']}{_outcome_words(before)}; choose another --out"
         )
     write_json(kept, asked)
+
+
+def _outcome_words(kept: Mapping[str, Any]) -> str:
+    """What a study of an outcome was begun with beside its folders."""
+    if "outcome" not in kept:
+        return ""
+    return f", outcome {kept['outcome']}{', a site a fold' if kept['by_site'] else ''}"
 
 
 def _write_figures(order: Order, cells: Sequence[Cell]) -> None:
