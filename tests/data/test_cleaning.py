@@ -12,6 +12,8 @@ from fewmask.data.cleaning.coloured import colour_of, coloured_marks
 from fewmask.data.cleaning.grey import boxes_of, grey_marks
 from fewmask.data.cleaning.marks import found_marks, inpainted
 from fewmask.data.cleaning.options import CleaningOptions, hue_ranges
+from fewmask.data.phantoms.cervix import pictures
+from fewmask.data.phantoms.cervix import scan as pixels_of
 from fewmask.errors import InputFault
 
 TIGHT = CleaningOptions(rim=0)
@@ -21,9 +23,24 @@ def plain(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey[None], 3, axis=0)
 
 
+@pytest.mark.parametrize("size", [96, 128, 256])
+def test_the_phantoms_callipers_go_and_little_else(size: int) -> None:
+    marked = others = burnt_in = rest = 0
+    for whose, image in pictures(0, 12):
+        drawn = pixels_of(whose, image, 0, size)
+        before = np.moveaxis(drawn.image, -1, 0)
+        marks = found_marks(before, CleaningOptions()).to_replace(CleaningOptions())
+        changed = (inpainted(before, marks) != before).any(axis=0)
+        marked += int((changed & drawn.callipers).sum())
+        burnt_in += int(drawn.callipers.sum())
+        others += int((changed & ~drawn.callipers).sum())
+        rest += int((~drawn.callipers).sum())
+    assert burnt_in > 100 and marked >= 0.99 * burnt_in and others <= 0.005 * rest
+
+
 class TestColoured:
     @pytest.mark.parametrize("colour", [YELLOW, GREEN])
-    @pytest.mark.parametrize(("size", "options"), [(256, TIGHT), (640, TIGHT), (640, CleaningOptions())])
+    @pytest.mark.parametrize(("size", "options"), [(256, TIGHT), (640, TIGHT), (640, CleaningOptions(rim=1))])
     def test_callipers_go_and_the_rest_keeps_every_bit(
         self, colour: tuple[int, int, int], size: int, options: CleaningOptions
     ) -> None:
