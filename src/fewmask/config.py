@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -19,6 +19,17 @@ STRICT: Any = {"extra": "forbid", "arbitrary_types_allowed": True}
 
 UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
 """What pydantic calls a key that no field has."""
+
+
+def kind_or(default: str) -> Callable[[Any], str]:
+    """What tells which of several types a mapping of a file, or a config, is: its `kind`, which one of them lacks."""
+
+    def kind_of(config: Any) -> str:
+        if isinstance(config, Mapping):
+            return str(cast(Mapping[str, Any], config).get("kind", default))
+        return str(getattr(config, "kind", default))
+
+    return kind_of
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

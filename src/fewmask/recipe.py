@@ -146,6 +146,11 @@ class Stage:
             raise InputFault(f"stage {self.name}: masks_share={self.masks_share} must lie between 0 and 1")
 
     @property
+    def only_positive(self) -> bool:
+        """Whether it meets no slice without the object: then a classifier must tell it which slices show it."""
+        return self.pseudo_labels is not None and self.pseudo_labels.only_positive
+
+    @property
     def learns_outcome(self) -> bool:
         """Whether it learns an outcome; a method that takes partly labelled images may learn their masks alone."""
         reads = self.method.reads

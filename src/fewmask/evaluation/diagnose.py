@@ -20,7 +20,7 @@ from fewmask.data.raster import read_classes
 from fewmask.errors import InputFault
 from fewmask.evaluation.diagnosis_record import Diagnosis, Judged, compare, write_diagnosis
 from fewmask.evaluation.safety_record import TRANSLATIONS
-from fewmask.evaluation.trained import Trained, Which, load_trained
+from fewmask.evaluation.trained import Trained, Which, load_trained, scores_of
 from fewmask.evaluation.truth import of_last_segment
 from fewmask.methods.outcome import class_numbers, keep_only
 from fewmask.shapes import Masks
@@ -152,13 +152,11 @@ class _Looking:
         slices = slices_of(canonical(classes).array, preparation)[:, 0]
         return place_masks(slices, prepared.place, preparation.size)
 
-    @torch.no_grad()
     def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
-        with self.trained.fabric.autocast():
-            logits = self.trained.method.judge(images.to(self.trained.fabric.device))
+        logits = scores_of(self.trained, images)
         if logits is None:
             raise InputFault(f"{self.trained.run.folder}: its method tells no outcome; train `diagnosis`")
-        return logits.double().sigmoid().cpu()
+        return logits.double().sigmoid()
 
 
 def _looking(trained: Trained, cohort: Cohort, kept: Sequence[str] | None) -> _Looking:

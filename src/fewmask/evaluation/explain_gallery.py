@@ -16,6 +16,7 @@ from fewmask.data.prepared_case import PreparedCase
 from fewmask.data.volume import write_volume, write_volume_like
 from fewmask.evaluation.aligned_maps import AlignedMean
 from fewmask.evaluation.case_pictures import rims
+from fewmask.evaluation.roc import save_figure
 from fewmask.evaluation.tags_gallery import HEAT, eight_bit, laid_over, upright
 from fewmask.files import replaced
 
@@ -103,9 +104,7 @@ def write_means(path: Path, means: Sequence[tuple[str, AlignedMean]]) -> None:
             row[2].contour(np.nan_to_num(mean.mask), levels=(0.5,), colors=_RIM, linewidths=1.2)
     for axes, heading in zip(grid[0], ("mean image", "mean mask", "mean map, rim of the mask"), strict=True):
         axes.set_title(heading, fontsize=10)
-    with replaced(path) as temporary:
-        # Without the library's name and version, equal means make equal files.
-        figure.savefig(temporary, dpi=130, metadata={"Software": None})
+    save_figure(figure, path, dpi=130)
 
 
 def _draw_layer(axes: Axes, values: NDArray[np.float64], colours: str, top: float) -> AxesImage:

@@ -113,8 +113,7 @@ def masks_of(last: Trained, folder: Path | None, names: Sequence[str], device: s
         return _in_folder(folder, names)
     if not last.method.draws_masks:
         return None
-    options = last.recipe.stages[-1].pseudo_labels
-    gated = options is not None and options.only_positive
+    gated = last.recipe.stages[-1].only_positive
     return OwnMasks(last, load_gate(last.run.folder, device) if gated else None)
 
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from fewmask.evaluation.prognosis_record import CALIBRATION, ROC, Against, Held, Level, Prognosis
 from fewmask.evaluation.prognosis_words import cases_words, estimate_words
-from fewmask.evaluation.roc import NamedCurve, write_roc
-from fewmask.files import replaced
+from fewmask.evaluation.roc import NamedCurve, save_figure, square_axes, write_roc
 from fewmask.metrics.calibration import CalibrationBin
 from fewmask.metrics.classification import roc_curve
 
@@ -62,26 +60,18 @@ def _baseline_curve(held: Against, rows: Sequence[Held]) -> list[NamedCurve]:
 
 def write_calibration(path: Path, curves: Sequence[NamedCalibration], title: str) -> None:
     """Draw the share with the outcome over the mean probability of each bin, with Wilson's intervals, as a PNG file."""
-    figure = Figure(figsize=(4.8, 4.8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
-    for place, named in enumerate(curves):
-        _draw_bins(axes, named, place)
     reached = max(
         max(found.mean_probability, found.interval.high) for named in curves for found in named.bins
     )
     # Of a rare outcome all lies in one corner, which fills the picture.
     end = math.ceil(10 * reached) / 10
-    axes.set(xlim=(0, end), ylim=(0, end), aspect="equal")
-    axes.set(xlabel="probability that was told, mean of a bin", ylabel="share with the outcome")
-    axes.set_title(title, fontsize=10, parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
+    figure, axes = square_axes(
+        title, "probability that was told, mean of a bin", "share with the outcome", end
+    )
+    for place, named in enumerate(curves):
+        _draw_bins(axes, named, place)
     axes.legend(loc="upper left", frameon=False, fontsize=9)
-    with replaced(path) as temporary:
-        # Without the library's name and version, equal curves make equal files.
-        figure.savefig(temporary, dpi=150, metadata={"Software": None})
+    save_figure(figure, path)
 
 
 def _draw_bins(axes: Axes, named: NamedCalibration, place: int) -> None:

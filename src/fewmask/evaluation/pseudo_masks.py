@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fewmask.data.prepared_case import PreparedCase
 from fewmask.errors import InputFault
-from fewmask.evaluation.trained import Trained, load_trained
+from fewmask.evaluation.trained import Trained, load_trained, scores_of
 from fewmask.files import read_json
 from fewmask.recipe import Recipe, Stage
 from fewmask.training.pseudo_label import PseudoLabeller
@@ -70,14 +70,12 @@ class Gate:
 
     trained: Trained
 
-    @torch.no_grad()
     def open_for(self, images: torch.Tensor) -> torch.Tensor:
         """(n,) bool: which prepared slices (n, C, S, S) the classifier finds to show the object."""
-        with self.trained.fabric.autocast():
-            scores = self.trained.method.judge(images.to(self.trained.fabric.device))
+        scores = scores_of(self.trained, images)
         if scores is None:
             raise InputFault(f"{self.trained.run.folder}: its classifier gives no scores; leave --gate out")
-        return (scores.float() > 0).cpu()
+        return scores > 0
 
 
 def load_gate(folder: Path, device: str = "auto") -> Gate:

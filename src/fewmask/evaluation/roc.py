@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fewmask.files import replaced
@@ -23,11 +24,28 @@ class NamedCurve:
     curve: RocCurve
 
 
-def write_roc(path: Path, curves: Sequence[NamedCurve], title: str) -> None:
-    """Draw the curves on one pair of axes, with chance as a thin diagonal, as a PNG file."""
+def square_axes(title: str, across: str, up: str, end: float = 1.0) -> tuple[Figure, Axes]:
+    """A figure of one square from 0 to `end` on both axes, with its diagonal as a thin line."""
     figure = Figure(figsize=(4.8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
+    axes.set(xlim=(0, end), ylim=(0, end), xlabel=across, ylabel=up, aspect="equal")
+    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
+    """Write a figure as a PNG file; without the library's name and version, equal figures make equal files."""
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, metadata={"Software": None})
+
+
+def write_roc(path: Path, curves: Sequence[NamedCurve], title: str) -> None:
+    """Draw the curves on one pair of axes, with chance as a thin diagonal, as a PNG file."""
+    figure, axes = square_axes(title, "1 - specificity", "sensitivity")
     for place, named in enumerate(curves):
         axes.plot(
             named.curve.false_positive_rate,
@@ -38,12 +56,5 @@ def write_roc(path: Path, curves: Sequence[NamedCurve], title: str) -> None:
             label=named.label,
             clip_on=False,
         )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-    axes.set_title(title, fontsize=10, parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
-    with replaced(path) as temporary:
-        # Without the library's name and version, equal curves make equal files.
-        figure.savefig(temporary, dpi=150, metadata={"Software": None})
+    save_figure(figure, path)

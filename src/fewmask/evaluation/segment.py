@@ -18,7 +18,7 @@ from fewmask.evaluation.largest_component import largest_components
 from fewmask.evaluation.pseudo_masks import Gate, PseudoMasks, load_gate, load_pseudo_masks
 from fewmask.evaluation.safety_record import FOLDERS, forget
 from fewmask.evaluation.told_outcomes import Told, ToldCase, forget_told, write_told
-from fewmask.evaluation.trained import Trained, Which, load_trained, view_of
+from fewmask.evaluation.trained import Trained, Which, load_trained, scores_of, view_of
 from fewmask.evaluation.translated import Screen
 from fewmask.files import write_json
 from fewmask.training.outcomes import kept_outcomes
@@ -160,7 +160,7 @@ def _drawing(run: Path, out: Path, which: Which, device: str, wishes: _Wishes) -
     if wishes.pseudo_masks:
         made = load_pseudo_masks(run, device)
         return _Drawing(made.trained, out, wishes, made, None, Screen(made.trained, out))
-    gated = _learnt_positive_slices_alone(run) if wishes.gate is None else wishes.gate
+    gated = Run(run).recipe().stages[-1].only_positive if wishes.gate is None else wishes.gate
     gate = load_gate(run, device) if gated else None
     trained = load_trained(run, which, device)
     if not trained.method.draws_masks and trained.recipe.stages[-1].method.reads != "partly":
@@ -168,11 +168,6 @@ def _drawing(run: Path, out: Path, which: Which, device: str, wishes: _Wishes) -
             f"{run}: draws no masks; use `fewmask diagnose` for an outcome, or give a run whose last stage segments"
         )
     return _Drawing(trained, out, wishes, None, gate, Screen(trained, out))
-
-
-def _learnt_positive_slices_alone(run: Path) -> bool:
-    options = Run(run).recipe().stages[-1].pseudo_labels
-    return options is not None and options.only_positive
 
 
 def _require_own_folder(out: Path, run: Path, cases: tuple[Case, ...]) -> None:
@@ -235,16 +230,14 @@ def _write(drawing: _Drawing, case: Case, classes: NDArray[np.uint8]) -> Path:
     return write_classes(classes, case.images[0], drawing.out, case.name, numbers)
 
 
-@torch.no_grad()
 def _judged(trained: Trained, prepared: PreparedCase) -> float | None:
     """The probability of the outcome alone."""
     parts: list[torch.Tensor] = []
     for images in prepared.chunks():
-        with trained.fabric.autocast():
-            scores = trained.method.judge(images.to(trained.fabric.device))
+        scores = scores_of(trained, images)
         if scores is None:
             return None
-        parts.append(scores.double().sigmoid().cpu())
+        parts.append(scores.double().sigmoid())
     return float(torch.cat(parts).mean())
 
 

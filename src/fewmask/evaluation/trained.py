@@ -80,6 +80,14 @@ class View:
 
 
 @torch.no_grad()
+def scores_of(trained: Trained, images: torch.Tensor) -> torch.Tensor | None:
+    """The score (N,) of prepared images for an outcome or a tag, float32 on the CPU; None where the run tells none."""
+    with trained.fabric.autocast():
+        scores = trained.method.judge(images.to(trained.fabric.device))
+    return None if scores is None else scores.float().cpu()
+
+
+@torch.no_grad()
 def view_of(trained: Trained, images: torch.Tensor) -> View:
     """Segment prepared images, and keep what a re-drawing did to them."""
     there = images.to(trained.fabric.device)

@@ -2,15 +2,16 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Discriminator, Tag
 from torch import nn
 
+from fewmask.config import kind_or
 from fewmask.errors import InputFault
 from fewmask.losses.saliency import ColourSpace
 from fewmask.losses.turn import Turn
@@ -163,19 +164,12 @@ class SGD:
         )
 
 
-def _kind_of_optimiser(config: Any) -> str:
-    """Which optimiser a mapping of a recipe file, or a config, is: Adam has no `kind`."""
-    if isinstance(config, Mapping):
-        return str(cast(Mapping[str, Any], config).get("kind", "adam"))
-    return str(getattr(config, "kind", "adam"))
-
-
 AnyOptimiser = Annotated[
     Annotated[Adam, Tag("adam")]
     | Annotated[CoupledAdam, Tag("coupled_adam")]
     | Annotated[AdaBelief, Tag("adabelief")]
     | Annotated[SGD, Tag("sgd")],
-    Discriminator(_kind_of_optimiser),
+    Discriminator(kind_or("adam")),
 ]
 """The type of a config's field that takes any of them."""
 

@@ -4,18 +4,21 @@ Wlodarczyk et al. 2020: a U-Net whose contracting path also feeds fully connecte
 is the plain segmenter of their Table 1; without the masks' terms it is a classifier.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Tag
 from torch import nn
 
+from fewmask.config import kind_or
 from fewmask.data.batch import PartlyLabelled
 from fewmask.errors import InputFault
 from fewmask.losses.classification import known_cross_entropy
 from fewmask.losses.segmentation import DiceForm, cross_entropy, soft_dice
+from fewmask.losses.tag_loss import balancing_weight
 from fewmask.losses.turn import Ramp, Weights
 from fewmask.methods.base import AnyOptimiser, CoupledAdam, Look, Method, Move, Player, Segmentation
 from fewmask.networks.deeplab import DeepLabv3, DeepLabv3Config
@@ -28,19 +31,11 @@ from fewmask.pseudo_labels.activation_map import maps_of
 from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Masks, OutcomeLogits, Task
 
-
-def _kind_of_body(config: Any) -> str:
-    """Which network a mapping of a recipe file, or a config, is: the U-Net has no `kind`."""
-    if isinstance(config, Mapping):
-        return str(cast(Mapping[str, Any], config).get("kind", "unet"))
-    return str(getattr(config, "kind", "unet"))
-
-
 AnyBody = Annotated[
     Annotated[UNetConfig, Tag("unet")]
     | Annotated[FCNConfig, Tag("fcn")]
     | Annotated[DeepLabv3Config, Tag("deeplabv3")],
-    Discriminator(_kind_of_body),
+    Discriminator(kind_or("unet")),
 ]
 """The type of a config's field that takes any of the three networks of Table 1."""
 
@@ -117,14 +112,16 @@ class Joint(Method):
 
         Differs: the BCE has its minus sign, which Eq. 2 lacks; with several classes it is the cross-entropy.
         """
-        logits, outcome = self.segmenter(batch.images)
+        features = self.segmenter.body.features(batch.images)
+        # Masks that no term asks for are not drawn, and both of theirs share one drawing.
+        drawn = cache(lambda: self.segmenter.drawn(features))
         yield self.weights.weigh(
             "network",
             progress,
-            cross_entropy=lambda: cross_entropy(logits, batch.masks),
-            dice=lambda: soft_dice(logits.softmax(1), batch.masks, self.dice),
+            cross_entropy=lambda: cross_entropy(drawn(), batch.masks),
+            dice=lambda: soft_dice(drawn().softmax(1), batch.masks, self.dice),
             outcome=lambda: known_cross_entropy(
-                outcome, batch.outcomes, batch.has_outcome, self.positive_weight
+                self.segmenter.told(features), batch.outcomes, batch.has_outcome, self.positive_weight
             ),
         )
 
@@ -174,9 +171,7 @@ def _outcome_of(answers: Any) -> OutcomeLogits:
 def _positive_weight(config: JointConfig, task: Task) -> float:
     if config.positive_weight != "auto":
         return config.positive_weight
-    if config.balance or task.prevalence is None:
-        return 1.0
-    return (1.0 - task.prevalence) / task.prevalence
+    return 1.0 if config.balance else balancing_weight(task.prevalence)
 
 
 def _body(config: UNetConfig | FCNConfig | DeepLabv3Config, task: Task) -> UNet | FCN | DeepLabv3:

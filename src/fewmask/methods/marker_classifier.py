@@ -17,7 +17,7 @@ from fewmask.losses.classification import binary_cross_entropy
 from fewmask.losses.turn import Ramp, Weights
 from fewmask.methods.base import AnyOptimiser, CoupledAdam, Method, Move, Player, Segmentation
 from fewmask.metrics.markers import NAMES, markers_of
-from fewmask.networks.deeplab import NormOfMeans
+from fewmask.networks.norm import NormOfMeans
 from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Masks, OutcomeLogits, Task
 

@@ -16,6 +16,7 @@ from fewmask.config import did_you_mean
 from fewmask.data.batch import Diagnosed
 from fewmask.errors import InputFault
 from fewmask.losses.classification import binary_cross_entropy
+from fewmask.losses.tag_loss import balancing_weight
 from fewmask.losses.turn import Ramp, Weights
 from fewmask.methods.base import Adam, Look, Method, Move, Player, Schedule
 from fewmask.networks.classifier import Classifier, ClassifierConfig
@@ -66,9 +67,8 @@ class OutcomeClassifier(Method):
         super().__init__(task)
         self.weights = config.weights
         self.visible = None if config.kept is None else class_numbers(config.kept, task.classes)
-        self.positive_weight = 1.0
+        self.positive_weight = balancing_weight(task.prevalence) if config.balanced else 1.0
         if config.balanced and task.prevalence is not None:
-            self.positive_weight = (1.0 - task.prevalence) / task.prevalence
             self.remarks = (f"an image with the outcome weighs {self.positive_weight:.3g} times one without",)
         self.classifier = Classifier(task.channels, config.network)
         self.looks_at = self.classifier.layer_names

@@ -3,13 +3,14 @@
 Ronneberger et al. 2015. Differs: batch norm, padded convolutions, Dice beside the cross-entropy, as is usual today.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Tag
 from torch import nn
 
+from fewmask.config import kind_or
 from fewmask.data.batch import Labelled
 from fewmask.losses.segmentation import DiceForm, cross_entropy, soft_dice
 from fewmask.losses.turn import Ramp, Weights
@@ -19,17 +20,9 @@ from fewmask.networks.unet import UNet, UNetConfig
 from fewmask.recipe import Reads
 from fewmask.shapes import Images, Logits, Task
 
-
-def _kind_of_network(config: Any) -> str:
-    """Which of the two a mapping of a recipe file, or a config, is: the usual U-Net has no `kind`."""
-    if isinstance(config, Mapping):
-        return str(cast(Mapping[str, Any], config).get("kind", "unet"))
-    return "leaky_unet" if isinstance(config, LeakyUNetConfig) else "unet"
-
-
 AnyUNet = Annotated[
     Annotated[UNetConfig, Tag("unet")] | Annotated[LeakyUNetConfig, Tag("leaky_unet")],
-    Discriminator(_kind_of_network),
+    Discriminator(kind_or("unet")),
 ]
 """The type of a config's field that takes either."""
 

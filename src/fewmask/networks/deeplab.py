@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from fewmask.errors import InputFault
 from fewmask.networks.fcn import FullyConvolutional
-from fewmask.networks.norm import SharedBatchNorm2d
-from fewmask.ranks import rank_count
+from fewmask.networks.norm import NormOfMeans, SharedBatchNorm2d
 
 
 @dataclass(frozen=True)
@@ -80,22 +79,6 @@ class AtrousPyramid(nn.Module):
         """(B, inner, h, w) to (B, width, h, w), not negative."""
         *near, means = (branch(maps) for branch in self.convs)
         return self.project(torch.cat([*near, means.expand_as(near[0])], dim=1))
-
-
-class NormOfMeans(SharedBatchNorm2d):
-    """Batch normalisation of one value an image.
-
-    A batch of a single image has no deviation to be normalised by, and torch's own norm would refuse it. In training
-    it then is normalised by the running statistics, which stay as they are.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B, C, 1, 1)."""
-        if self.training and len(input) == 1 and rank_count() == 1:
-            return nn.functional.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(input)
 
 
 def _normed(inner: int, outer: int, rate: int | None = None) -> nn.Sequential:

@@ -42,3 +42,19 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
         self.running_var.lerp_(unbiased_variance.to(self.running_var.dtype), share)
+
+
+class NormOfMeans(SharedBatchNorm2d):
+    """Batch normalisation of one value an image.
+
+    A batch of a single image has no deviation to be normalised by, and torch's own norm would refuse it. In training
+    it then is normalised by the running statistics, which stay as they are.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, 1, 1)."""
+        if self.training and len(input) == 1 and rank_count() == 1:
+            return nn.functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(input)

@@ -72,13 +72,20 @@ class TwoAnswers(nn.Module):
     def forward(self, images: Images) -> Answers:
         """Both answers. Raises ValueError where the size is not a multiple of the body's `divisor`."""
         features = self.body.features(images)
+        return Answers(self.drawn(features), None if self.branch is None else self.branch(features))
+
+    def drawn(self, features: list[Tensor]) -> Logits:
+        """The class scores that the encoder's maps lead to."""
         scores = self.body.decode(features)
-        logits = torch.cat([torch.zeros_like(scores[:, :1]), scores], dim=1)
-        return Answers(logits, None if self.branch is None else self.branch(features))
+        return torch.cat([torch.zeros_like(scores[:, :1]), scores], dim=1)
+
+    def told(self, features: list[Tensor]) -> OutcomeLogits:
+        """The outcome's score from the encoder's maps. Raises ValueError where there is no branch."""
+        return self._required_branch()(features)
 
     def judge(self, images: Images) -> OutcomeLogits:
         """The outcome's score of each image; nothing is decoded. Raises ValueError where there is no branch."""
-        return self._required_branch()(self.body.features(images))
+        return self.told(self.body.features(images))
 
     def layer(self, name: str) -> nn.Module:
         """The level of the encoder of that name. Raises InputFault for another."""

@@ -1,6 +1,5 @@
 """From scored cells to the numbers of a table of masks and an outcome, on three parts of the patients."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from fewmask.metrics.estimate import patient_sums, shares
 from fewmask.metrics.interval import resampled_sums
 from fewmask.studies.cells import Cell
 from fewmask.studies.joint_scores import TRAIN, VALIDATION
-from fewmask.studies.results import Figure, figure_of, finished_cells
+from fewmask.studies.results import Figure, figure_of, finished_cells, score_lines
 from fewmask.studies.structures import drawn_means
 from fewmask.studies.table import Row, Study
 
@@ -82,11 +81,7 @@ def _part(cells: Sequence[Cell], name: str) -> Part:
 
 
 def _lines(folders: Sequence[Path], file: str) -> list[dict[str, str]]:
-    lines: list[dict[str, str]] = []
-    for folder in folders:
-        with (folder / file).open(newline="", encoding="utf-8") as opened:
-            lines += csv.DictReader(opened)
-    return sorted(lines, key=lambda line: line["case"])
+    return sorted(score_lines([folder / file for folder in folders]), key=lambda line: line["case"])
 
 
 def _masks(seeds: tuple[int, ...], folders: Sequence[Sequence[Path]]) -> Masks:

@@ -193,6 +193,15 @@ def cell_scores(folder: Path, classes: Sequence[str]) -> CellScores:
     )
 
 
+def score_lines(files: Sequence[Path]) -> list[dict[str, str]]:
+    """The lines of several tables of scores, such as those of a seed's folds."""
+    lines: list[dict[str, str]] = []
+    for file in files:
+        with file.open(newline="", encoding="utf-8") as opened:
+            lines += csv.DictReader(opened)
+    return lines
+
+
 @dataclass(frozen=True)
 class Difference:
     """One figure less another over the seeds that both have, on the same patients, and how many seeds agree."""

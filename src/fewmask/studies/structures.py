@@ -1,6 +1,5 @@
 """A table with a column for each structure: Dice, and the surface distance in voxels, as SIFA's papers print them."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from fewmask.files import read_json
 from fewmask.metrics.interval import resampled_sums
 from fewmask.studies.cells import Cell
-from fewmask.studies.results import Figure, figure_of, finished_cells
+from fewmask.studies.results import Figure, figure_of, finished_cells, score_lines
 from fewmask.studies.table import Row, Study
 
 DICE, DISTANCE = "dice", "masd_voxels"
@@ -82,10 +81,7 @@ def structures_of(study: Study, classes: tuple[str, ...]) -> tuple[str, ...]:
 
 def _scores(files: Sequence[Path], structures: tuple[str, ...]) -> _Scores:
     """The scores of one seed, its folds together."""
-    lines: list[dict[str, str]] = []
-    for file in files:
-        with file.open(newline="", encoding="utf-8") as opened:
-            lines += csv.DictReader(opened)
+    lines = score_lines(files)
     patients = {line["case"]: line["patient"] for line in lines}
     cases = tuple(sorted(patients))
     values = np.full((2, len(cases), len(structures)), np.nan)

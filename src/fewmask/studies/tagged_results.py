@@ -1,6 +1,5 @@
 """From scored cells to the numbers of a table of masks from tags: Dice and HD95, in 2D and in 3D."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
 from fewmask.studies.cells import Cell
-from fewmask.studies.results import Figure, figure_of, finished_cells
+from fewmask.studies.results import Figure, figure_of, finished_cells, score_lines
 from fewmask.studies.structures import drawn_means
 from fewmask.studies.table import Row, Study
 from fewmask.studies.tagged_scores import PSEUDO_TEST, PSEUDO_VALIDATION, VALIDATION
@@ -102,10 +101,7 @@ def _part(cells: Sequence[Cell], file: str) -> Part:
 
 def _scores(files: Sequence[Path]) -> _Scores:
     """The scores of one seed, its folds together. What is absent from truth and prediction is no case."""
-    lines: list[dict[str, str]] = []
-    for file in files:
-        with file.open(newline="", encoding="utf-8") as opened:
-            lines += csv.DictReader(opened)
+    lines = score_lines(files)
     scored = [line for line in lines if line["status"] != "absent"]
     columns = ("hd95_voxels", "hd95") if files[0].name == SCORES else ("hd95_px", "hd95_mm")
     in_mm = [line.get("unit", "mm") == "mm" for line in scored]

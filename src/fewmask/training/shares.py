@@ -123,11 +123,12 @@ def _taught_rows(rows: np.ndarray, stage: Stage, role: str, material: Material) 
     return rows
 
 
-def _tagged_rows(store: SliceStore, rows: np.ndarray, material: Material) -> np.ndarray:
-    """Those of the rows that somebody has tagged."""
+def _tagged_rows(
+    store: SliceStore, rows: np.ndarray, material: Material, tags: tuple[float, ...] = (0.0, 1.0)
+) -> np.ndarray:
+    """Those of the rows that somebody has tagged, with one of these tags."""
     assert material.tags is not None
-    known = [tag is not None for tag in material.tags.at(store, rows)]
-    return rows[np.array(known, dtype=bool)]
+    return rows[np.array([tag in tags for tag in material.tags.at(store, rows)], dtype=bool)]
 
 
 def _known_rows(store: SliceStore, rows: np.ndarray, role: str, material: Material) -> np.ndarray:
@@ -141,12 +142,6 @@ def _outlined_rows(store: SliceStore, rows: np.ndarray) -> np.ndarray:
     """Those of the rows whose slice has a mask: of one without, every pixel is ignored."""
     chunks = np.array_split(rows, max(1, len(rows) // 64))
     return rows[np.concatenate([(store.masks(chunk) != IGNORED).any(axis=(1, 2)) for chunk in chunks])]
-
-
-def _positive_rows(store: SliceStore, rows: np.ndarray, material: Material) -> np.ndarray:
-    """Those of the rows that are tagged as showing the object: a segmenter of such slices is judged by no others."""
-    assert material.tags is not None
-    return rows[np.array([tag == 1.0 for tag in material.tags.at(store, rows)], dtype=bool)]
 
 
 def _findings_at(rows: np.ndarray, stage: Stage, role: str, material: Material) -> tuple[float, ...] | None:
@@ -186,8 +181,9 @@ def validation_of(stage: Stage, material: Material) -> Validation | None:
     rows = store.rows_of(store.cases if role == "held_out" else material.splits[role].validation)
     outlined = not _may_lack_masks(stage, material) or len(_outlined_rows(store, rows)) > 0
     rows = _taught_rows(rows, stage, role, material)
-    if stage.pseudo_labels is not None and stage.pseudo_labels.only_positive:
-        rows = _positive_rows(store, rows, material)
+    if stage.only_positive:
+        # A segmenter of slices that show the object is judged by no others.
+        rows = _tagged_rows(store, rows, material, (1.0,))
     findings = _findings_at(rows, stage, role, material)
     fault = _fault_of_validation(stage, cohort, rows, findings, outlined)
     if fault is None:
