@@ -14,9 +14,9 @@ demo: install
 
 # Hours on two cores; may be stopped and started again at any time.
 results: install
-	$(BIN)/fewmask study placenta --small --seeds 3 --out results/placenta
-	$(BIN)/fewmask study cardiac --small --out results/cardiac
-	$(BIN)/fewmask study cardiac --small --seeds 3 --rows $(CARDIAC_ROWS) --out results/cardiac
+	$(BIN)/fewmask study placenta --small --seeds 3 --precision 32 --out results/placenta
+	$(BIN)/fewmask study cardiac --small --precision 32 --out results/cardiac
+	$(BIN)/fewmask study cardiac --small --seeds 3 --precision 32 --rows $(CARDIAC_ROWS) --out results/cardiac
 	$(BIN)/fewmask study fetal-brain --small --seeds 3 --precision bf16 --out results/fetal_brain
 	$(BIN)/fewmask study cervix --small --seeds 3 --precision bf16 --out results/cervix
 

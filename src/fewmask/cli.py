@@ -7,7 +7,7 @@ import typer
 
 import fewmask
 from fewmask.exits import exit_code
-from fewmask.verbs import annotations, cohorts, runs, tables
+from fewmask.verbs import annotations, cohorts, plans, runs, tables
 
 app = typer.Typer(
     name="fewmask",
@@ -41,6 +41,9 @@ def root(
 app.command(epilog="Example: fewmask demo --out demo")(tables.demo)
 app.command(epilog="Example: fewmask phantom placenta phantoms/placenta --size 64")(cohorts.phantom)
 app.command(epilog="Example: fewmask check hospital_a hospital_b")(cohorts.check)
+app.command(epilog="Example: fewmask plan --source hospital_a --target hospital_b --out recipe.yaml")(
+    plans.plan
+)
 app.command(
     epilog="Example: fewmask train cyclegan --source hospital_a --target hospital_b --out runs/cyclegan"
 )(runs.train)

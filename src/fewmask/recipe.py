@@ -53,11 +53,25 @@ class SplitConfig:
     """How patients are divided. `unit="image"` lets a patient be on both sides, and every page then says so.
 
     `fold` chooses a row of nnU-Net's splits_final.json where the folder has one.
+    A budget lets at most so many patients train, those of a smaller one among those of a larger; who validates and who
+    is tested stays as without it. `masked_patients` counts in `cohorts.masks`, or in `cohorts.source` where no `masks`
+    are given (beside a source, masks are the few); `tagged_patients` counts in `cohorts.tags`, `target_patients` in
+    `cohorts.target`. With unit="image" they count images. Validation patients are in no budget: only with
+    choose="last" are the budget's labels all that a run has used.
     """
 
     unit: Literal["patient", "image"] = "patient"
     validation: float = 0.2
     fold: int = 0
+    masked_patients: int | None = None
+    tagged_patients: int | None = None
+    target_patients: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("masked_patients", "tagged_patients", "target_patients"):
+            budget: int | None = getattr(self, key)
+            if budget is not None and budget < 1:
+                raise InputFault(f"split.{key}={budget}: at least one must train; e.g. --set split.{key}=5")
 
 
 @dataclass(frozen=True)
@@ -115,8 +129,9 @@ class Stage:
     learns from those, under the source's masks.
     `labelled_by` names an earlier stage that learnt tags; its maps give, as `pseudo_labels` says, what this one learns.
     `choose` is the rule that picks the checkpoint: the last one, the best on the held-out labelled patients, or the
-    one whose masks of the target's training images tell most ("information") or are most alike from both heads
-    ("agreement"). Every rule is asked each `validate_every` steps and at the end; none sees a target mask.
+    one that bare target images speak for: their masks tell most ("information"), are most alike from both heads
+    ("agreement"), after a translation there and back ("cycle") or from several perspectives ("ensemble"), or have the
+    densest neighbours ("density"). Rules are asked each `validate_every` steps and at the end; none sees a target mask.
     `keep_candidates` keeps the networks of each such step beside what all rules say of them.
     `masks_share` is the part of a batch that comes from `cohorts.masks` where `cohorts.source` is labelled too.
     """
@@ -128,7 +143,7 @@ class Stage:
     augmentation: Augmentation = field(default_factory=Augmentation)
     segmenter: str | None = None
     restyled_by: str | None = None
-    choose: Literal["last", "validation", "information", "agreement"] = "last"
+    choose: Literal["last", "validation", "information", "agreement", "density", "cycle", "ensemble"] = "last"
     validate_every: int = 100
     masks_share: float = 0.5
     keep_candidates: bool = False

@@ -1,6 +1,7 @@
 import json
 import random
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,13 @@ import pytest
 from fewmask.data.case import Case, Cohort
 from fewmask.data.split import (
     SAME_PATIENT,
+    Split,
+    count_patients,
     divide_cohort,
     read_splits,
     require_disjoint,
     split_cohort,
+    within_budget,
     write_splits,
     write_splits_final,
 )
@@ -235,3 +239,81 @@ def test_one_folder_is_halved_by_patient_and_site(tmp_path: Path) -> None:
     assert "divided by patient" in source.remarks[-1]
     with pytest.raises(InputFault, match="one patient"):
         divide_cohort(cohort(tmp_path, visits(1)), seed=0)
+
+
+def budgeted(here: Cohort, budget: int | None, seed: int = 0, config: SplitConfig | None = None) -> Split:
+    return within_budget(split_cohort(here, config or SplitConfig(), seed), here, budget)
+
+
+def test_a_budget_takes_patients_from_the_training_side_alone(tmp_path: Path) -> None:
+    here = cohort(tmp_path, [*visits(20), Case("t", (Path("t.png"),), part="test")])
+    whole = split_cohort(here, SplitConfig(), 1)
+    assert budgeted(here, None, 1) == whole
+    few = budgeted(here, 5, 1)
+    assert (few.validation, few.test, few.stratified_by) == (
+        whole.validation,
+        whole.test,
+        whole.stratified_by,
+    )
+    assert len(patients(few.train)) == 5 and len(few.train) == 10 and set(few.train) < set(whole.train)
+    assert few.remarks == ("trains on 5 of 16 patients (a budget)",)
+    assert count_patients(here, few.train, few.unit) == 5
+
+
+def test_a_smaller_budgets_patients_are_among_a_larger_ones(tmp_path: Path) -> None:
+    here = cohort(tmp_path, visits(30, sites=("north", "south", "north")))
+    for seed in range(5):
+        sides = [set(budgeted(here, budget, seed).train) for budget in (1, 2, 5, 10, 24)]
+        assert all(small < large for small, large in pairwise(sides))
+    assert budgeted(here, 5, 0).train != budgeted(here, 5, 1).train
+    shuffled = replace(here, cases=here.cases[::-1])
+    assert budgeted(shuffled, 5, 0).train == budgeted(here, 5, 0).train
+
+
+def test_every_patient_is_in_a_budget_about_equally_often(tmp_path: Path) -> None:
+    here = cohort(tmp_path, visits(10, each=1))
+    times = dict.fromkeys((case.name for case in here.cases), 0)
+    for seed in range(300):
+        for name in budgeted(here, 2, seed).train:
+            times[name] += 1
+    # As above: 60 each, with a standard deviation of about 7.
+    assert min(times.values()) > 30 and max(times.values()) < 90
+
+
+def test_a_budgets_sites_are_in_proportion(tmp_path: Path) -> None:
+    cases = visits(40, each=1, sites=("north", "south", "north", "north"))
+    sites = {case.name: case.site for case in cases}
+    for budget in (4, 8, 20):
+        train = budgeted(cohort(tmp_path, cases), budget).train
+        assert sum(sites[name] == "south" for name in train) == budget // 4
+
+
+def test_the_first_two_patients_of_a_budget_have_either_outcome(tmp_path: Path) -> None:
+    cases = visits(40, each=1, sites=("a", "b", "c"))
+    here = cohort(tmp_path, cases)
+    rare = {case.name: float(place % 10 == 0) for place, case in enumerate(cases)}
+    for seed in range(10):
+        split = split_cohort(here, SplitConfig(), seed, outcomes=rare)
+        found = [
+            sum(rare[name] for name in within_budget(split, here, budget, outcomes=rare).train)
+            for budget in (1, 2, 3, 20)
+        ]
+        assert found == [1, 1, 1, 2]
+
+
+def test_a_budget_above_what_there_is_uses_all_and_says_so(tmp_path: Path) -> None:
+    here = cohort(tmp_path, visits(10))
+    much = budgeted(here, 50)
+    assert much.train == split_cohort(here, SplitConfig(), 0).train
+    assert much.remarks == ("trains on all 8 patients: its budget of 50 is more than there are",)
+
+
+def test_a_budget_counts_near_duplicates_once_and_images_where_those_are_divided(tmp_path: Path) -> None:
+    cases = [Case(f"c{i:02}", (Path(f"c{i}.png"),)) for i in range(12)]
+    groups = {case.name: f"c{i // 3 * 3:02}" for i, case in enumerate(cases)}
+    here = cohort(tmp_path, cases, known=False)
+    split = within_budget(split_cohort(here, SplitConfig(), 0, groups), here, 2, groups)
+    assert len(split.train) == 6 and len({groups[name] for name in split.train}) == 2
+    assert count_patients(here, split.train, split.unit, groups) == 2
+    images = budgeted(cohort(tmp_path, visits(5)), 3, config=SplitConfig(unit="image"))
+    assert len(images.train) == 3 and "trains on 3 of 8 images (a budget)" in images.remarks

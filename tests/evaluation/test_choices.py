@@ -95,11 +95,11 @@ def test_the_table_is_what_a_plain_recomputation_gives(
     steps = [int(line["step"]) for line in lines]
     truth = [plain_dice(out / f"step_{step:06d}" / "predictions", target) for step in steps]
     assert steps == [2, 4, 6, 8] and len(set(truth)) > 1, "equal candidates would compare nothing"
-    assert [choice.rule for choice in choices] == ["last", "validation", "information", "ORACLE"]
+    looked_at = ["validation", "information", "density", "cycle", "ensemble"]
+    assert [choice.rule for choice in choices] == ["last", *looked_at, "ORACLE"]
     scores = {
         "last": [float(step) for step in steps],
-        "validation": [float(line["validation"]) for line in lines],
-        "information": [float(line["information"]) for line in lines],
+        **{rule: [float(line[rule]) for line in lines] for rule in looked_at},
         "ORACLE": truth,
     }
     for choice in choices:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fewmask.errors import InputFault
-from fewmask.evaluation.evaluate import COLUMNS, evaluate
+from fewmask.evaluation.evaluate import COLUMNS, evaluate, mean_dice
 from fewmask.evaluation.summary import format_summary, table
 from fewmask.metrics.score import METRICS
 
@@ -95,6 +95,12 @@ def test_scores_of_a_dataset(dataset, tmp_path):
     assert summary.overall.metrics.dice.mean == pytest.approx((36 / 85 + 1 + 0) / 3)
     assert (summary.cases, summary.patients, summary.patients_known) == (3, 2, True)
     assert any("test part" in remark for remark in summary.remarks)
+
+
+def test_the_quick_mean_dice_is_that_of_the_summary(dataset, tmp_path):
+    folder, predictions = dataset
+    summary = evaluate(predictions, folder, tmp_path / "out")
+    assert mean_dice(predictions, folder) == pytest.approx(summary.overall.metrics.dice.mean, abs=1e-12)
 
 
 def test_summary_json_has_both_sets_of_keys(dataset, tmp_path):

@@ -61,3 +61,23 @@ def test_one_patient_has_no_interval():
     assert bootstrap_interval([0.5, 0.7], ["a", "a"]) is None
     assert bootstrap_interval([], []) is None
     assert bootstrap_interval([0.5, 0.5], ["a", "b"]) == Interval(0.5, 0.5)
+
+
+def _covered(patients, cohorts=1000):
+    """In how many of many cohorts the interval holds the true mean: 1 to 3 cases a patient, Dice skewed to the left."""
+    random, hits = np.random.default_rng(patients), 0
+    for _ in range(cohorts):
+        own = np.repeat(random.beta(6.0, 1.5, patients), cases := random.integers(1, 4, patients))
+        values = random.beta(15.0 * own, 15.0 * (1.0 - own))
+        owners = np.repeat(np.arange(patients), cases).astype(str)
+        found = bootstrap_interval(values, owners, draws=500)
+        hits += found.low <= 0.8 <= found.high
+    return hits / cohorts
+
+
+def test_from_forty_patients_on_it_covers_what_it_says():
+    assert 0.90 <= _covered(40) <= 0.97
+
+
+def test_of_four_patients_it_is_too_narrow():
+    assert 0.70 <= _covered(4) <= 0.85

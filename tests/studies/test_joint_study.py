@@ -81,7 +81,7 @@ def cells(order: Order, row: str) -> list[Cell]:
 
 def test_each_row_stands_in_the_tables_whose_answer_it_gives(table: str) -> None:
     masks, rest = table.split("## Masks")[1].split("## Outcome")
-    outcome, calls, against = rest.split("## ")
+    outcome, calls, against, tested = rest.split("## ")
     for title, draws, tells in (
         ("U-Net", True, False),
         ("Outcome alone", False, True),
@@ -94,6 +94,7 @@ def test_each_row_stands_in_the_tables_whose_answer_it_gives(table: str) -> None
         )
         assert (f"\n| {title} |" in calls) == tells
         assert (f"\n| {title} |" in against) == (title != "Joint U-Net")
+        assert (f"\n| {title} |" in tested) == (draws and title != "U-Net")
     assert "0.923 +- 0.081" in masks and "0.723 +- 0.134" in outcome and "85 | 41 | 40 | 1105" in calls
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fewmask.evaluation.choices import Choice
 from fewmask.files import write_json
 from fewmask.studies.cardiac import CARDIAC, STRUCTURES
-from fewmask.studies.cells import Cell, Order
+from fewmask.studies.cells import Cell
+from fewmask.studies.choices import RowChoices
 from fewmask.studies.markup import neighbours
+from fewmask.studies.order import Order
+from fewmask.studies.renderings import markdown
 from fewmask.studies.results import difference
 from fewmask.studies.structures import structure_results
-from fewmask.studies.structures_page import markdown
+from fewmask.studies.structures_page import structure_sheet, write_structure_tables
 from fewmask.studies.table import PublishedStructures
 
 CLASSES = ("background", "MYO", "LAC", "LVC", "AA")
@@ -84,18 +88,45 @@ def test_rows_are_compared_over_the_seeds_that_both_have(tmp_path: Path, values:
     assert found is not None and (found.seeds, found.larger) == (1, 1)
     assert found.mean == pytest.approx(0.05) and found.interval is not None
     assert found.interval.low == pytest.approx(0.05) and found.interval.high == pytest.approx(0.05)
-    text = neighbours("Dice", [("without", without.dice.mean), ("full", full.dice.mean)])
-    assert "| full | without | +0.050 [+0.050, +0.050] | 1 of 1 |" in text
+    grid = neighbours("Dice", [("without", without.dice.mean), ("full", full.dice.mean)])
+    assert grid.body == (("full", "without", "+0.050 [+0.050, +0.050]", "1 of 1"),)
 
 
 def test_the_page_marks_one_seed_and_the_papers_own_figures(tmp_path: Path, values: np.ndarray) -> None:
     cells = [_cell(tmp_path, "no_adaptation", 0, values[0] / 2), _cell(tmp_path, "ceiling", 0, values[0])]
     cells += [_cell(tmp_path, "sifa", 0, values[0] * 0.75)]
-    text = markdown(_order(tmp_path), structure_results(CARDIAC, cells))
+    text = markdown(structure_sheet(_order(tmp_path), structure_results(CARDIAC, cells), ()))
     assert "| SIFA v2 | n = 1 | 4 (3) |" in text and "| 50 % |" in text and "Incomplete" in text
     papers = text.partition("## The papers' own figures")[2]
     assert "| SIFA v2 | 81.3 | 79.5 | 73.8 | 61.6 | 74.1 | 7.9 |" in papers and "| PnP-AdaNet |" in papers
     assert "NA" in papers and "n/a (abstract only)" in papers and "GLUA (reconstructed) |" not in papers
+
+
+def test_a_case_counts_with_the_mean_of_its_structures(tmp_path: Path, values: np.ndarray) -> None:
+    values[0, 1, 2] = values[0, 3] = np.nan
+    (row,) = structure_results(CARDIAC, [_cell(tmp_path, "sifa", 0, values[0])])
+    assert list(row.by_case.patients.values()) == ["patient0", "patient1", "patient2", "patient2"]
+    expected = [values[0, 0].mean(), np.nanmean(values[0, 1]), values[0, 2].mean(), np.nan]
+    assert row.by_case.values[0] == pytest.approx(expected, nan_ok=True)
+
+
+def test_rows_are_tested_against_the_floor_and_the_oracle_is_named(
+    tmp_path: Path, values: np.ndarray
+) -> None:
+    cells = [_cell(tmp_path, "no_adaptation", 0, values[0] / 2), _cell(tmp_path, "ceiling", 0, values[0])]
+    rows = structure_results(CARDIAC, cells)
+    chosen = (Choice("last", 5, 5.0, 0.5, 0.1, None), Choice("ORACLE", 3, 0.6, 0.6, 0.0, None))
+    choices = (RowChoices("SIFA v2", 0, chosen),)
+    text = write_structure_tables(_order(tmp_path), rows, choices)
+    section = text.partition("## Each row against No adaptation, strong augmentation (floor)")[2]
+    by_patient = (
+        np.stack([values[0, :1].mean(0), values[0, 1:2].mean(0), values[0, 2:].mean(0)]).mean(axis=1) / 2
+    )
+    assert f"| Target's own masks (ceiling) | 1 | {100 * by_patient.mean():+.1f} [" in section
+    assert "| 3 of 3 | 0.250 | 0.250 |" in section and "with 3 patients and 1 rows" in section
+    for name in ("table.md", "table.html", "table.tex"):
+        page = (tmp_path / name).read_text()
+        assert "(compared with the ORACLE)" in page and page.count("ORACLE") >= 4
 
 
 def test_other_structures_than_the_papers_have_no_column_of_theirs(
@@ -105,7 +136,7 @@ def test_other_structures_than_the_papers_have_no_column_of_theirs(
     study = replace(CARDIAC, structures=("tumour",))
     (row,) = structure_results(study, [cell])
     assert row.structures == CLASSES[1:]
-    text = markdown(replace(_order(tmp_path), study=study), (row,))
+    text = markdown(structure_sheet(replace(_order(tmp_path), study=study), (row,), ()))
     assert "papers' own figures" not in text
 
 

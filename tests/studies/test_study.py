@@ -84,9 +84,29 @@ def test_done_cells_are_not_run_again(finished: Order) -> None:
     assert before == {folder: (folder / "cell.json").stat().st_mtime_ns for folder in before}
 
 
-def test_another_recipe_for_a_done_cell_is_refused(finished: Order) -> None:
-    with pytest.raises(InputFault, match="begun with another recipe"):
-        run_study(replace(finished, changes=(*TINY, "cycle=3")), 1, lambda text: None)
+def test_a_changed_recipe_under_a_done_cell_is_run_again_and_the_old_one_kept(
+    hospitals: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = Order(PLACENTA, tmp_path, *hospitals, small=True, rows=("ceiling",), changes=TINY, device="cpu")
+    make_table(order, 1)
+    (cell,) = cells_of(order)
+    before = (cell.folder / "checkpoint_latest.pt").read_bytes()
+    longer = replace(order, changes=(*TINY, "steps=12"))
+    capsys.readouterr()
+    make_table(longer, 1)
+    said = capsys.readouterr().err
+    assert "stages.0.steps: 2 -> 12" in said and "run again" in said
+    assert (cell.folder / "checkpoint_latest.pt").read_bytes() != before
+    assert _last_step(cell.folder) == 12
+    (kept,) = (tmp_path / "replaced").iterdir()
+    assert (
+        kept / "checkpoint_latest.pt"
+    ).read_bytes() == before and kept.name == f"ceiling_fold0_seed0_{cell.key}"
+    make_table(order, 1)
+    assert (cell.folder / "checkpoint_latest.pt").read_bytes() == before, (
+        "it is taken back, not trained once more"
+    )
+    assert "begins" not in capsys.readouterr().err
 
 
 def test_pooled_figures_are_those_of_a_plain_count(finished: Order, hospitals: tuple[Path, Path]) -> None:
@@ -172,17 +192,33 @@ def test_a_floor_is_trained_once_for_all_folds(hospitals: tuple[Path, Path], tmp
     assert floors[0].run == floors[1].run == floors[1].needs and floors[0].folder != floors[1].folder
 
 
-def test_a_cell_that_fails_spares_the_others(hospitals: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_cell_that_fails_spares_the_others_and_the_table_says_why(
+    hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
     order = Order(
         PLACENTA, tmp_path, *hospitals, small=True, rows=("cyclegan", "ceiling"), changes=TINY, device="cpu"
     )
     broken = cells_of(order)[0].folder
     broken.mkdir(parents=True)
     (broken / "stranger.txt").write_text("not ours")
-    with pytest.raises((InputFault, RunFailed), match=r"no_adaptation, fold 0, seed 0: .*not a run folder"):
-        run_study(order, 2, lambda text: None)
+    with pytest.raises(InputFault, match=r"no_adaptation, fold 0, seed 0: .*not a run folder"):
+        make_table(order, 2)
     done = {cell.row: cell.done() for cell in cells_of(order)}
     assert done == {"no_adaptation": False, "cyclegan": False, "ceiling": True}
+    table = (tmp_path / "table.md").read_text()
+    assert "| Target's own masks (ceiling) |" in table and "## Cells that failed" in table
+    assert "not run: needs no_adaptation, fold 0, seed 0" in table
+    lines = {line["row"]: line for line in csv.DictReader((tmp_path / "failed.csv").open())}
+    assert lines["no_adaptation"]["kind"] == "input" and "not a run folder" in lines["no_adaptation"]["fault"]
+    assert "not a run folder" in (tmp_path / lines["no_adaptation"]["log"]).read_text()
+    assert lines["cyclegan"]["kind"] == "not run"
+    assert json.loads((tmp_path / "study.json").read_text())["failed"] == json.loads(
+        (tmp_path / "failed.json").read_text()
+    )
+    (broken / "stranger.txt").unlink()
+    text = make_table(order, 2)
+    assert "failed" not in text and not list(tmp_path.glob("fail*"))
+    assert "failed" not in json.loads((tmp_path / "study.json").read_text())
 
 
 def test_a_killed_study_leaves_no_process_behind_and_goes_on(

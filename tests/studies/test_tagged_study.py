@@ -15,6 +15,7 @@ from fewmask.errors import InputFault
 from fewmask.files import write_csv
 from fewmask.studies.cells import Cell, Order, cells_of
 from fewmask.studies.names import STUDIES
+from fewmask.studies.per_case import SeedCases, per_case
 from fewmask.studies.results import figure_of
 from fewmask.studies.tagged_page import write_tagged_tables
 from fewmask.studies.tagged_results import Part, TagRow, paired_p, tagged_results
@@ -140,7 +141,8 @@ def test_unknown_spacing_has_no_mm(order: Order, table: str, tmp_path: Path) -> 
 def part(dice: float) -> Part:
     """One seed, two cases."""
     pixels = figure_of((0,), (9.0,), None)
-    return Part(figure_of((0,), (dice,), None), pixels, None, 2, 2, 0, 0, {"one/": dice, "two/": dice})
+    by_case = per_case((0,), [SeedCases(("one/", "two/"), ("p", "q"), np.array([dice, dice]))])
+    return Part(figure_of((0,), (dice,), None), pixels, None, 2, 2, 0, 0, by_case)
 
 
 def test_what_held_out_patients_choose_by_hand(order: Order, tmp_path: Path) -> None:
@@ -167,8 +169,9 @@ def test_the_paired_p_is_scipys(order: Order, table: str, tmp_path: Path) -> Non
     rng = np.random.default_rng(0)
     parts = []
     for shift in (0.0, 0.1):
-        dice = {f"case{index}/": float(value) for index, value in enumerate(rng.uniform(0.3, 0.6, 8) + shift)}
-        parts.append(type(results["umcam"].test)(*[None] * 7, dice))  # pyright: ignore
-    expected = wilcoxon([parts[0].by_case[key] - parts[1].by_case[key] for key in parts[0].by_case]).pvalue
+        dice, names = rng.uniform(0.3, 0.6, 8) + shift, [f"case{index}/" for index in range(8)]
+        by_case = per_case((0,), [SeedCases(names, names, dice)])
+        parts.append(replace(results["umcam"].test, by_case=by_case))
+    expected = wilcoxon(parts[0].by_case.values[0] - parts[1].by_case.values[0]).pvalue
     assert paired_p(parts[0], parts[1]) == pytest.approx(expected)
     assert paired_p(parts[0], parts[0]) == 1.0

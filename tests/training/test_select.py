@@ -19,20 +19,26 @@ from fewmask.methods.outcome import OutcomeConfig
 from fewmask.methods.supervised import SupervisedConfig
 from fewmask.recipe import Stage
 from fewmask.shapes import Task
-from fewmask.training import rules
+from fewmask.training import target_rules
 from fewmask.training.material import Material
 from fewmask.training.rules import (
     RuleScores,
-    TargetSlices,
     Validation,
-    information,
     require_rule,
     scores_of,
-    target_agreement,
-    target_information,
 )
 from fewmask.training.select import looking, validation_dice
 from fewmask.training.shares import target_slices_of, validation_of
+from fewmask.training.target_rules import (
+    TargetSlices,
+    information,
+    neighbourhood_density,
+    target_agreement,
+    target_cycle,
+    target_density,
+    target_ensemble,
+    target_information,
+)
 
 torch.set_num_threads(1)
 
@@ -144,8 +150,78 @@ def test_agreement_by_hand(tmp_path: Path) -> None:
 
 def test_no_more_slices_are_looked_at_than_said(tmp_path: Path) -> None:
     method = Told(plane((1, 8)))
-    target_information(method, target(tmp_path, count=rules.TARGET_SLICES * 2 + 5), CPU)
-    assert method.seen == rules.TARGET_SLICES
+    target_information(method, target(tmp_path, count=target_rules.TARGET_SLICES * 2 + 5), CPU)
+    assert method.seen == target_rules.TARGET_SLICES
+
+
+def test_density_equals_a_plain_double_loop() -> None:
+    probabilities = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.5, 0.5]], dtype=torch.float64)
+    total = 0.0
+    for i, one in enumerate(probabilities):
+        cosines = [float(one @ other / one.norm() / other.norm()) for other in probabilities]
+        weights = [0.0 if j == i else math.exp(cosine / 0.05) for j, cosine in enumerate(cosines)]
+        shares = [weight / sum(weights) for weight in weights if weight]
+        total -= sum(share * math.log(share) for share in shares)
+    assert neighbourhood_density(probabilities) == pytest.approx(total / 4)
+    assert neighbourhood_density(probabilities[:1]) == 0.0
+
+
+def test_density_is_greater_where_predictions_lie_together(tmp_path: Path) -> None:
+    decided = Told(plane((1, 32)))
+    torch.manual_seed(0)
+    scattered = Told(torch.randn(4, SIZE, SIZE))
+    assert target_density(decided, target(tmp_path), CPU) > target_density(scattered, target(tmp_path), CPU)
+
+
+class Returning(Told):
+    """Says what it was given of images as they are, and one class everywhere of images that were translated."""
+
+    def __init__(self, first: Tensor, shift: float) -> None:
+        super().__init__(first)
+        self.shift = shift
+
+    def there_and_back(self, images: Tensor) -> Tensor:
+        return images + self.shift
+
+    def segment(self, images: Tensor) -> Tensor:
+        return answer(
+            plane((1, 4)) if bool((images == self.shift).all()) and self.shift else self.first, len(images)
+        )
+
+
+def test_the_cycle_compares_masks_before_and_after_the_way_back(tmp_path: Path) -> None:
+    assert target_cycle(Returning(plane((1, 8)), 0.0), target(tmp_path), CPU) == 1.0
+    assert target_cycle(Returning(plane((1, 8)), 1.0), target(tmp_path), CPU) == pytest.approx(8 / 12)
+    assert target_cycle(Told(plane((1, 8))), target(tmp_path), CPU) is None
+
+
+class Bright(Told):
+    """Draws what is brighter than a threshold, from whichever side an image is seen."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__(plane())
+        self.threshold = threshold
+
+    def segment(self, images: Tensor) -> Tensor:
+        found = (images > self.threshold).float() * CERTAIN
+        return torch.cat(
+            [torch.zeros_like(found), found, torch.zeros_like(found), torch.zeros_like(found)], 1
+        )
+
+
+def ensemble_of(folder: Path, picture: Tensor) -> float:
+    slices = target(folder)
+    np.save(folder / "images.npy", picture.numpy().astype(np.float16)[None, None].repeat(2, axis=0))
+    found = target_ensemble(Bright(0.1), slices, CPU)
+    assert found is not None
+    return found
+
+
+def test_an_ensemble_disagrees_where_masks_hang_on_a_threshold(tmp_path: Path) -> None:
+    ramp = torch.linspace(-1.0, 1.0, SIZE).expand(SIZE, SIZE)
+    crisp = torch.where(torch.arange(SIZE) < 4, 0.9, -0.9).expand(SIZE, SIZE)
+    assert ensemble_of(tmp_path / "ramp", ramp) < ensemble_of(tmp_path / "crisp", crisp) <= 1.0
+    assert ensemble_of(tmp_path / "nothing", -torch.ones(SIZE, SIZE)) == 0.0
 
 
 class Restless(Told):
@@ -203,7 +279,12 @@ STAGE = Stage("segmenter", SupervisedConfig(), steps=4, batch=2)
         (replace(STAGE, choose="validation"), ("validation",)),
         (replace(STAGE, choose="information"), ("information",)),
         (replace(STAGE, choose="agreement"), ("agreement",)),
-        (replace(STAGE, keep_candidates=True), ("validation", "information", "agreement")),
+        (replace(STAGE, choose="density"), ("density",)),
+        (replace(STAGE, choose="ensemble"), ("ensemble",)),
+        (
+            replace(STAGE, keep_candidates=True),
+            ("validation", "information", "agreement", "density", "ensemble"),
+        ),
     ],
 )
 def test_only_what_was_asked_is_computed(tmp_path: Path, stage: Stage, told: tuple[str, ...]) -> None:
@@ -221,11 +302,14 @@ def test_rules_that_cannot_tell_are_refused() -> None:
     method = SupervisedConfig().build(task, None)
     for choose in ("last", "validation", "information"):
         require_rule(replace(STAGE, choose=choose), method)
-    with pytest.raises(InputFault, match=r"choose=agreement needs .* two heads .*choose=information"):
+    with pytest.raises(InputFault, match=r"choose=agreement needs .* two heads .*choose=ensemble"):
         require_rule(replace(STAGE, choose="agreement"), method)
     with pytest.raises(InputFault, match="two heads"):
         require_rule(replace(STAGE, choose="agreement"), Told(plane()))
     require_rule(replace(STAGE, choose="agreement"), Told(plane(), plane()))
+    with pytest.raises(InputFault, match="translators both ways"):
+        require_rule(replace(STAGE, choose="cycle"), method)
+    require_rule(replace(STAGE, choose="cycle"), Returning(plane((1, 8)), 0.0))
     outcome = OutcomeConfig()
     blind = outcome.build(replace(task, prevalence=0.5), None)
     with pytest.raises(InputFault, match="draws none"):

@@ -71,6 +71,38 @@ def split_cohort(
     return Split(cohort.name, config.unit, seed, _names(learn), _names(held), _names(test), by, remarks)
 
 
+def within_budget(
+    split: Split,
+    cohort: Cohort,
+    budget: int | None,
+    groups: Mapping[str, str] | None = None,
+    outcomes: Mapping[str, float] | None = None,
+) -> Split:
+    """The split with at most `budget` patients to train; None lets all. Who validates and who is tested stays.
+
+    Near-duplicates of `groups` count as one patient where patients are unknown; with unit="image" each image counts.
+    The patients of a smaller budget are among those of a larger one. The first have each another outcome of
+    `outcomes`, the highest first; then outcomes, and the sites of each, come in about their proportion.
+    """
+    if budget is None:
+        return split
+    units = _named_units(cohort, split.train, split.unit, groups, outcomes or {})
+    kept = {name for unit in _in_order(units, f"budget:{split.seed}")[:budget] for name in unit.cases}
+    what = "patients" if split.unit == "patient" else "images"
+    remark = f"trains on {min(budget, len(units))} of {len(units)} {what} (a budget)"
+    if budget > len(units):
+        remark = f"trains on all {len(units)} {what}: its budget of {budget} is more than there are"
+    train = tuple(name for name in split.train if name in kept)
+    return replace(split, train=train, remarks=(*split.remarks, remark))
+
+
+def count_patients(
+    cohort: Cohort, names: Iterable[str], unit: str, groups: Mapping[str, str] | None = None
+) -> int:
+    """How many patients the named cases are of, counted as `within_budget` counts them."""
+    return len(_named_units(cohort, names, unit, groups, {}))
+
+
 def require_disjoint(a: Iterable[Case], b: Iterable[Case], what: str, remedy: str = ACCEPT) -> None:
     """Refuse a patient who is on both sides. `what` names the place and the two sides in the message."""
     shared = sorted(_patients(a) & _patients(b))
@@ -148,11 +180,21 @@ def _rank(key: str, unit: str) -> bytes:
 
 @dataclass(frozen=True)
 class _Unit:
-    """What is kept together: a patient, a group of near-duplicates, or a single image."""
+    """What is kept together: a patient, a group of near-duplicates, or a single image.
+
+    A patient seen at several sites counts for the first of them by name, and for the highest outcome; `outcome` is None
+    where the run learns none.
+    """
 
     name: str
-    stratum: str
+    site: str
+    outcome: float | None
     cases: tuple[str, ...]
+
+    @property
+    def stratum(self) -> str:
+        """What is held out in proportion."""
+        return self.site if self.outcome is None else f"{self.site}\0{self.outcome}"
 
 
 def _units(
@@ -166,16 +208,50 @@ def _units(
     grouped = groups if groups and not cohort.patients_known else {}
     for case in cases:
         members[case.name if unit == "image" else grouped.get(case.name, case.patient)].append(case)
-    return tuple(
-        _Unit(name, _stratum(members[name], outcomes), tuple(case.name for case in members[name]))
-        for name in sorted(members)
-    )
+    return tuple(_unit(name, members[name], outcomes) for name in sorted(members))
 
 
-def _stratum(cases: Sequence[Case], outcomes: Mapping[str, float]) -> str:
-    """A patient seen at several sites counts for the first of them by name, and for the highest outcome."""
+def _unit(name: str, cases: Sequence[Case], outcomes: Mapping[str, float]) -> _Unit:
     site = min(case.site or "" for case in cases)
-    return f"{site}\0{max(outcomes.get(case.name, 0.0) for case in cases)}" if outcomes else site
+    outcome = max(outcomes.get(case.name, 0.0) for case in cases) if outcomes else None
+    return _Unit(name, site, outcome, tuple(case.name for case in cases))
+
+
+def _named_units(
+    cohort: Cohort,
+    names: Iterable[str],
+    unit: str,
+    groups: Mapping[str, str] | None,
+    outcomes: Mapping[str, float],
+) -> tuple[_Unit, ...]:
+    wanted = set(names)
+    return _units(cohort, (case for case in cohort.cases if case.name in wanted), unit, groups, outcomes)
+
+
+def _in_order(units: Sequence[_Unit], key: str) -> list[_Unit]:
+    """The units in a row, drawn by `key`, whose every beginning has outcomes and sites in about their proportion."""
+    strata: dict[float | None, dict[str, list[_Unit]]] = defaultdict(lambda: defaultdict(list))
+    for unit in sorted(units, key=lambda unit: _rank(key, unit.name)):
+        strata[unit.outcome][unit.site].append(unit)
+    outcomes = sorted(strata, key=lambda outcome: -(outcome or 0.0))
+    by_outcome = [
+        _in_turn(
+            [strata[outcome][site] for site in sorted(strata[outcome], key=lambda site: _rank(key, site))],
+            0.5,
+        )
+        for outcome in outcomes
+    ]
+    return _in_turn(by_outcome, 0.0)
+
+
+def _in_turn(groups: Sequence[Sequence[_Unit]], start: float) -> list[_Unit]:
+    """The members of all groups, each at its share of its own group; with a `start` of 0 one of each comes first."""
+    placed = [
+        ((place + start) / len(group), number, unit)
+        for number, group in enumerate(groups)
+        for place, unit in enumerate(group)
+    ]
+    return [unit for _, _, unit in sorted(placed, key=lambda entry: entry[:2])]
 
 
 def _choose(units: Sequence[_Unit], share: float, key: str) -> tuple[frozenset[str], bool]:

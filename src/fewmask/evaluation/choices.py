@@ -15,11 +15,11 @@ from scipy.stats import spearmanr
 from fewmask.console import Progress, silent
 from fewmask.errors import InputFault
 from fewmask.evaluation.compare import ORACLE
-from fewmask.evaluation.evaluate import evaluate
+from fewmask.evaluation.evaluate import mean_dice
 from fewmask.evaluation.segment import segment
 from fewmask.files import write_csv, write_text
 from fewmask.training.candidates import Candidate
-from fewmask.training.checkpoint import Checkpoints
+from fewmask.training.rescore import rescore
 from fewmask.training.rules import RULES
 from fewmask.training.run import Run
 
@@ -35,6 +35,9 @@ WORDS = {
     "validation": "Dice on held-out source patients",
     "information": "information on bare target images",
     "agreement": "agreement of two heads on bare target images",
+    "density": "soft neighbourhood density on bare target images",
+    "cycle": "masks before and after a translation there and back, on bare target images",
+    "ensemble": "masks from several perspectives, on bare target images",
     ORACLE: "best Dice on the target's test masks",
 }
 
@@ -70,16 +73,18 @@ def compare_choices(
     out: Path,
     *,
     channel: str | None = None,
+    cache: Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> tuple[Choice, ...]:
     """Segment and score every candidate of a run's last stage on the test masks of the dataset folder `truth`.
 
-    Writes into `out`: `choices.csv` and `choices.md` (a row a rule, ORACLE last), `candidates.csv` (a row a
-    candidate), and each candidate's masks and scores in a folder of its own. A rule that has no scores has no row.
+    Rules that the run was not asked for are asked now, of the bare training images of its target, or of `truth` where
+    it has none. Writes into `out`: `choices.csv` and `choices.md` (a row a rule, ORACLE last), `candidates.csv` (one a
+    candidate), and each candidate's masks in a folder of its own. A rule that has no scores has no row.
     Raises InputFault for a run that is not finished or kept no candidates, and for masks that `evaluate` refuses.
     """
-    candidates = _candidates(run)
+    candidates = rescore(Run(run), truth, cache=cache, device=device)
     scored: list[ScoredCandidate] = []
     with progress("scoring candidates", len(candidates)) as done:
         for candidate in candidates:
@@ -93,28 +98,12 @@ def compare_choices(
     return choices
 
 
-def _candidates(run: Path) -> tuple[Candidate, ...]:
-    folder = Run(run)
-    recipe = folder.recipe()
-    if not folder.finished():
-        raise InputFault(
-            f"{run}: has not finished, its last candidates are to come; run the same `train` again"
-        )
-    stage = recipe.stages[-1]
-    candidates = Checkpoints(folder.stage_folder(recipe, stage.name), stage.name).candidates.read()
-    if not candidates:
-        raise InputFault(
-            f"{run}: kept no candidates to compare; train with --set {stage.name}.keep_candidates=true"
-        )
-    return candidates
-
-
 def _scored(
     run: Path, candidate: Candidate, truth: Path, out: Path, channel: str | None, device: str
 ) -> ScoredCandidate:
     masks = out / "predictions"
     segment(run, truth, masks, which=candidate.name, channel=channel, device=device)
-    dice = evaluate(masks, truth, out).overall.metrics.dice.mean
+    dice = mean_dice(masks, truth)
     if dice is None:
         raise InputFault(f"{truth}: no test case has a structure, nor has one been drawn; choose other masks")
     return ScoredCandidate(candidate, dice)

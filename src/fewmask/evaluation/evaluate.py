@@ -69,6 +69,23 @@ def evaluate(
     return summary
 
 
+def mean_dice(predictions: Path, truth: Path) -> float | None:
+    """The mean Dice over a case's foreground classes, then over cases, in [0, 1], as in `evaluate`; nothing is written.
+
+    Much quicker than that, for no distance is measured. None where nothing is there and nothing is drawn.
+    """
+    pairing = pair(predictions, truth)
+    numbered = holds_class_numbers(predictions)
+    by_case: list[float] = []
+    for case, path in zip(pairing.cases, pairing.predictions, strict=True):
+        held = held_against(case, path, pairing.cohort, numbered)
+        counts = confusion_matrix(held.true, held.predicted, len(pairing.cohort.classes))
+        sizes = (counts.sum(axis=0) + counts.sum(axis=1))[1:]
+        if sizes.any():
+            by_case.append(float(np.mean(2.0 * counts.diagonal()[1:][sizes > 0] / sizes[sizes > 0])))
+    return float(np.mean(by_case)) if by_case else None
+
+
 def _score(
     case: Case, path: Path, cohort: Cohort, numbered: bool, nsd_tolerance: float
 ) -> tuple[CaseScores, bool]:

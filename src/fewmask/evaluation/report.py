@@ -8,6 +8,7 @@ import yaml
 
 import fewmask
 from fewmask.errors import InputFault
+from fewmask.evaluation.accuracy_section import AccuracySection, accuracy_section
 from fewmask.evaluation.case_gallery import Gallery, gallery
 from fewmask.evaluation.case_pictures import draw_sample
 from fewmask.evaluation.compare import ORDER, Entry, Sentence, case_dice, role_of, verdict
@@ -65,6 +66,7 @@ class Page:
     score_remarks: tuple[str, ...]
     interval: str
     strip: Chart | None
+    accuracy: AccuracySection | None
     gallery: Gallery
     confusion: ConfusionTables
     prognosis: PrognosisSection | None
@@ -123,6 +125,7 @@ def _page(records: Sequence[RunRecord], rosters: Mapping[Path, Roster], names: N
         score_remarks=_score_remarks(entries, names),
         interval=summaries[0].interval if summaries else "",
         strip=_strip(entries),
+        accuracy=accuracy_section(first, names),
         gallery=gallery(entries, names),
         confusion=confusion_tables(entries),
         prognosis=prognosis_section(first, names),

@@ -14,6 +14,8 @@ from fewmask.data.layouts import read_cohort
 from fewmask.data.prepared_case import PreparedCase, prepare_case
 from fewmask.data.raster import write_classes, write_probabilities
 from fewmask.errors import InputFault
+from fewmask.evaluation.estimated_dice import forget_estimates
+from fewmask.evaluation.estimates import Estimates, estimates_of, no_estimates
 from fewmask.evaluation.largest_component import largest_components
 from fewmask.evaluation.pseudo_masks import Gate, PseudoMasks, load_gate, load_pseudo_masks
 from fewmask.evaluation.safety_record import FOLDERS, forget
@@ -53,6 +55,7 @@ class _Wishes:
     largest_component: bool
     pseudo_masks: bool
     gate: bool | None
+    estimate: bool
 
     def require_compatible(self, run: Path, out: Path, which: Which) -> None:
         """Raise InputFault where pseudo-masks are asked for together with what only a segmenter's masks have."""
@@ -84,6 +87,7 @@ class _Drawing:
     pseudo_masks: PseudoMasks | None
     gate: Gate | None
     screen: Screen
+    estimates: Estimates
 
 
 def segment(
@@ -96,6 +100,7 @@ def segment(
     largest_component: bool = False,
     pseudo_masks: bool = False,
     gate: bool | None = None,
+    estimate: bool = True,
     channel: str | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -111,12 +116,15 @@ def segment(
     images, `translations/`, `attention/` (where it has one) and `untranslated/`, see
     `fewmask.evaluation.safety_record`; for volumes the table alone, whose measures are taken over all slices, and no
     pictures. None of it takes a true mask.
+    A run that knows what its own drawings are worth (`fewmask.training.calibrate`) leaves `estimated_dice.csv`, see
+    `fewmask.evaluation.estimated_dice`, which takes four more passes; with `estimate` False, and where it cannot, the
+    list of predictions says so.
     A run that learnt an outcome leaves `outcomes.csv` and `prognosis.json`, see `fewmask.evaluation.told_outcomes`; a
     volume's probability is the mean of its slices'.
     Raises InputFault for unreadable images, a run without a checkpoint, or one without a classifier where one is
     needed; masks that are finished by then stay.
     """
-    wishes = _Wishes(with_probabilities, largest_component, pseudo_masks, gate)
+    wishes = _Wishes(with_probabilities, largest_component, pseudo_masks, gate, estimate)
     drawing = _drawing(run, out, which, device, wishes)
     cases = cases_to_segment(images, drawing.trained, channel)
     _require_own_folder(out, run, cases)
@@ -124,6 +132,7 @@ def segment(
     if (out / MANIFEST).exists():
         forget(out)
         forget_told(out)
+        forget_estimates(out)
     _write_manifest(drawing, [])
     masks: list[tuple[Case, Path]] = []
     told: list[ToldCase] = []
@@ -136,6 +145,7 @@ def segment(
                 told.append(ToldCase(case.name, case.patient, probability))
             done()
     drawing.screen.write()
+    drawing.estimates.write()
     _write_manifest(drawing, masks)
     if told:
         write_told(out, _how_told(drawing.trained, which), told)
@@ -159,7 +169,8 @@ def _drawing(run: Path, out: Path, which: Which, device: str, wishes: _Wishes) -
     wishes.require_compatible(run, out, which)
     if wishes.pseudo_masks:
         made = load_pseudo_masks(run, device)
-        return _Drawing(made.trained, out, wishes, made, None, Screen(made.trained, out))
+        estimates = no_estimates(made.trained, out, "pseudo-masks are the classifier's")
+        return _Drawing(made.trained, out, wishes, made, None, Screen(made.trained, out), estimates)
     gated = Run(run).recipe().stages[-1].only_positive if wishes.gate is None else wishes.gate
     gate = load_gate(run, device) if gated else None
     trained = load_trained(run, which, device)
@@ -167,7 +178,8 @@ def _drawing(run: Path, out: Path, which: Which, device: str, wishes: _Wishes) -
         raise InputFault(
             f"{run}: draws no masks; use `fewmask diagnose` for an outcome, or give a run whose last stage segments"
         )
-    return _Drawing(trained, out, wishes, None, gate, Screen(trained, out))
+    estimates = estimates_of(trained, out, which, wishes.estimate, wishes.largest_component)
+    return _Drawing(trained, out, wishes, None, gate, Screen(trained, out), estimates)
 
 
 def _require_own_folder(out: Path, run: Path, cases: tuple[Case, ...]) -> None:
@@ -208,6 +220,7 @@ def _write_manifest(drawing: _Drawing, written: list[tuple[Case, Path]]) -> None
         "largest_component": wishes.largest_component,
         "pseudo_masks": wishes.pseudo_masks,
         "gated": drawing.gate is not None,
+        "estimated_dice": drawing.estimates.told,
         "cases": entries,
     }
     write_json(drawing.out / MANIFEST, content)
@@ -248,6 +261,7 @@ def _segmented(drawing: _Drawing, prepared: PreparedCase) -> _Drawn:
     stairs at their rims.
     """
     watch = drawing.screen.watch(prepared)
+    estimating = drawing.estimates.watch(prepared)
     parts: list[torch.Tensor] = []
     gates: list[torch.Tensor] = []
     told: list[torch.Tensor] = []
@@ -261,7 +275,9 @@ def _segmented(drawing: _Drawing, prepared: PreparedCase) -> _Drawn:
         if view.outcome is not None:
             told.append(view.outcome)
         watch.see(images, view)
+        estimating.see(images, view)
     watch.close()
+    estimating.close()
     values = prepared.as_it_lay(parts)
     classes: NDArray[np.uint8] = values[0]
     if drawing.wishes.probabilities:

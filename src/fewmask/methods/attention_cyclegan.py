@@ -250,6 +250,10 @@ class AttentionCycleGAN(Method):
         """Source images as the target hospital would have taken them."""
         return self.to_target(images).image
 
+    def there_and_back(self, images: Images) -> Images:
+        """Target images as the source hospital would have taken them, and as the target then would have taken those."""
+        return self.to_target(self.to_source(images).image).image
+
     def segment(self, images: Images) -> Logits:
         """The frozen source segmenter on translated target images."""
         return self.segment_with_translation(images).logits

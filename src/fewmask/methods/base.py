@@ -264,6 +264,11 @@ class Method(nn.Module, ABC):
         """Labelled images as the other domain would have taken them, or None where the method re-draws none."""
         return None
 
+    def there_and_back(self, images: Images) -> Images | None:
+        """Images that `segment` takes, drawn as the other domain's and then as their own again; None where the method
+        does not translate both ways."""
+        return None
+
     def learn_styles(self, target_volumes: Iterable[Images]) -> None:
         """Look at the target's training images, one case after the other, before any image is restyled by `restyle_as`.
 

@@ -301,6 +301,12 @@ class SIFA(Method):
         taps = self.encoder(images)
         return self.head(taps.last), self.auxiliary_head(taps.earlier)
 
+    def there_and_back(self, images: Images) -> Images | None:
+        """Target images drawn in the source's look and back; None where nothing teaches either way."""
+        if not (self._plays("translator") and self._opened("redrawing")):
+            return None
+        return self.translator(self.decoder(self.encoder(images).last, images))
+
     def validate_segment(self, images: Images) -> Logits:
         """Class scores of source images once they are drawn in the target's look."""
         return self.segment(self.translator(images))

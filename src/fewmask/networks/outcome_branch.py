@@ -41,7 +41,7 @@ class BranchConfig:
 class OutcomeBranch(nn.Module):
     """The mean of each tapped map over the image, fully connected layers, and one score.
 
-    Wlodarczyk et al. 2020, Sec. 2 and Fig. 2. `level_widths` are the numbers of maps of the encoder's levels, finest
+    Wlodarczyk et al. 2020, Sec. 2. `level_widths` are the numbers of maps of the encoder's levels, finest
     first. 262,144 + 256 + 16,384 + 64 + 64 + 1 = 278,913 parameters behind a U-Net's 1024 deepest maps.
     """
 

@@ -48,7 +48,7 @@ class TagVGG(nn.Module):
     Fu et al. 2023 (UM-CAM), Sec. 2.1; the dilated form and the dropout are those of the authors' code. 14,715,714
     parameters at width 1 with 1 or 3 channels. A grey image is repeated to three channels; any other number but 3
     needs a first convolution of its own, which no ImageNet weights fit. Every image is stretched to [0, 1], all its
-    channels alike, as in the paper, which takes no mean and deviation of ImageNet; a constant one becomes 0.
+    channels alike, as in the authors' code, which takes no mean and deviation of ImageNet; a constant one becomes 0.
 
     The state dict has torchvision's names, `features.0.weight` to `features.28.bias`. Differs: in the authors' code
     the dropouts shift these numbers, so that most of block 5 silently misses its ImageNet weights.

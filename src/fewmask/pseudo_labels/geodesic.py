@@ -79,7 +79,7 @@ def geodesic_distance(
     Raises InputFault where shapes differ, seeds are not bool, an image is not finite or beyond 1e30, an option is
     out of range, or `compiled=True` finds no numba or tensors that are not on a CPU.
 
-    Du et al. 2023 (UM-CAM), Eqs. 5-7, on the pixels' graph as FastGeodis has it (Asad et al. 2022). Differs: exact;
+    Fu et al. 2023 (UM-CAM), Eqs. 5-7, on the pixels' graph as FastGeodis has it (Asad et al. 2022). Differs: exact;
     the paper's code stops FastGeodis after one iteration (four raster passes).
     """
     _check(images, seeds, cost, mix, sweeps)

@@ -16,7 +16,10 @@ SMALL_STEPS, STEPS = 600, 20_000
 def local_alignment_stage(
     small: bool, mask: LocalMask = "symmetric", restyled_by: str | None = None
 ) -> Stage:
-    """GLUA's second stage (reconstructed), on the source as the stage `restyled_by` re-draws it, or as it is."""
+    """GLUA's second stage (reconstructed), on the source as the stage `restyled_by` re-draws it, or as it is.
+
+    Differs: steps are those of SIFA's second version; GLUA's were never at hand, the sister code has 100 epochs.
+    """
     return Stage(
         name="alignment",
         method=LocalAlignmentConfig(mask=mask),

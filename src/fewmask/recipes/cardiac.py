@@ -49,7 +49,10 @@ def _adapted(name: str, small: bool, config: SIFAConfig, steps: int) -> Recipe:
 
 
 def sifa(small: bool) -> Recipe:
-    """SIFA as in the journal (version 2): two heads, no dropout in the encoder, 20,000 steps of 8 + 8 images."""
+    """SIFA as in the journal (version 2): two heads, no dropout in the encoder, 20,000 steps of 8 + 8 images.
+
+    Differs: intensities are scaled as fewmask always does; the papers' bounds are in `sifa_heart_mr_to_ct` etc.
+    """
     return _adapted("sifa", small, SIFAConfig(), 20_000)
 
 

@@ -84,7 +84,10 @@ def umcam(small: bool) -> Recipe:
 
 
 def umcam_miccai23(small: bool) -> Recipe:
-    """The first paper's: threshold and checkpoint are the best on held-out masks, pixels are 1 mm."""
+    """The first paper's: threshold and checkpoint are the best on held-out masks, pixels are 1 mm.
+
+    Differs: layers are weighed by exp(-H), as in the second paper; the first one's weights are `umcam_inverse_entropy`.
+    """
     recipe = from_tags(
         "umcam_miccai23", small, PseudoLabels(threshold="validation"), weights_of(LAMBDA, "map")
     )

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fewmask.evaluation.choices import Choice, compare_choices, read_choices
-from fewmask.studies.cells import Cell, Order
-from fewmask.studies.study import Tell
+from fewmask.studies.cells import Cell
+from fewmask.studies.order import Order
+from fewmask.studies.pool import Tell
+from fewmask.studies.sheet import Grid, Heading, Part, columns, paragraph
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,33 @@ def choice_results(order: Order, cells: Sequence[Cell], tell: Tell) -> tuple[Row
     return tuple(results)
 
 
-def choices_markdown(results: Sequence[RowChoices]) -> str:
-    """The comparison as Markdown, a line a row, seed and rule."""
-    lines = [
-        "## Choosing a checkpoint without target masks (compared with the ORACLE)",
-        "",
-        "Which of the networks that were kept along the training each rule takes, the Dice in % that it then has on "
-        "the target's test cases, and what not looking costs: the regret against the best of them, which only an "
-        "ORACLE that opens the target's masks can take. Rank correlation: how alike the rule's scores and the true "
-        "Dice order the kept networks.",
-        "",
-        "| row | seed | rule | step | Dice, % | regret | rank correlation |",
-        "|---|---|---|---|---|---|---|",
+def choice_parts(results: Sequence[RowChoices]) -> tuple[Part, ...]:
+    """The comparison as a section, a line a row, seed and rule; nothing where no row keeps candidates."""
+    if not results:
+        return ()
+    body = [
+        (
+            result.title,
+            str(result.seed),
+            choice.rule,
+            str(choice.step),
+            f"{100.0 * choice.dice:.1f}",
+            f"{100.0 * choice.regret:.1f}",
+            "" if choice.correlation is None else f"{choice.correlation:+.2f}",
+        )
+        for result in results
+        for choice in result.choices
     ]
-    for result in results:
-        for choice in result.choices:
-            correlation = "" if choice.correlation is None else f"{choice.correlation:+.2f}"
-            lines.append(
-                f"| {result.title} | {result.seed} | {choice.rule} | {choice.step} | {100.0 * choice.dice:.1f} "
-                f"| {100.0 * choice.regret:.1f} | {correlation} |"
-            )
-    return "\n".join(lines)
+    return (
+        Heading("Choosing a checkpoint without target masks (compared with the ORACLE)"),
+        paragraph(
+            "Which of the networks that were kept along the training each rule takes, the Dice in % that it then has "
+            "on the target's test cases, and what not looking costs: the regret against the best of them, which only "
+            "an ORACLE that opens the target's masks can take. Rank correlation: how alike the rule's scores and the "
+            "true Dice order the kept networks."
+        ),
+        Grid(
+            columns(("row", "seed", "rule", "step", "Dice, %", "regret", "rank correlation")),
+            tuple(body),
+        ),
+    )

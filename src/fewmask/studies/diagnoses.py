@@ -14,8 +14,10 @@ from fewmask.files import read_json
 from fewmask.methods.kinds import KINDS
 from fewmask.recipe import Cohorts, Recipe, override, takes
 from fewmask.recipes.diagnosis import diagnosis as diagnosis_recipe
-from fewmask.studies.cells import Cell, Order
-from fewmask.studies.study import Tell
+from fewmask.studies.cells import Cell
+from fewmask.studies.order import Order
+from fewmask.studies.pool import Tell
+from fewmask.studies.sheet import Grid, Heading, Part, columns, paragraph
 from fewmask.training.run import Run
 from fewmask.training.train import train
 
@@ -96,34 +98,49 @@ def _recipe(order: Order, outcome: str, seed: int) -> Recipe:
     return replace(recipe, outcome=outcome, cohorts=cohorts)
 
 
-def diagnosis_markdown(results: Sequence[DiagnosisResult]) -> str:
-    """The results as a Markdown table, a line an outcome and seed."""
-    lines = [
-        "## Diagnosis",
-        "",
-        "A classifier learns the outcome from the source's whole images and judges the target's test images twice: "
-        "whole, and with only the kept classes left (as this study's segmentation outlines them). AUC [95 % bootstrap "
-        "over patients]; p by DeLong's test, and by a bootstrap that allows for several images of a patient.",
-        "",
-        "| outcome | seed | n (with outcome) | AUC, whole | AUC, kept classes | difference | p, DeLong | p, bootstrap "
-        "| paper: whole | paper: kept |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        found = result.found.comparison
-        if found is None:
-            lines.append(f"| {result.outcome} | {result.seed} | no two outcomes known | | | | | | | |")
-            continue
-        cells = (
-            result.outcome,
-            str(result.seed),
-            f"{found.n} ({found.positives})",
-            interval_words(found.whole.auc, found.whole.low, found.whole.high),
-            interval_words(found.kept.auc, found.kept.low, found.kept.high),
-            interval_words(found.difference, found.difference_low, found.difference_high, "+"),
-            *("" if p is None else f"{p:.2g}" for p in (found.delong_p, found.bootstrap_p)),
-            f"{result.whole:.2f}",
-            f"{result.kept:.2f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def diagnosis_parts(results: Sequence[DiagnosisResult]) -> tuple[Part, ...]:
+    """The results as a section, a line an outcome and seed; nothing where nothing was diagnosed."""
+    if not results:
+        return ()
+    ours = (
+        "outcome",
+        "seed",
+        "n (with outcome)",
+        "AUC, whole",
+        "AUC, kept classes",
+        "difference",
+        "p, DeLong",
+    )
+    return (
+        Heading("Diagnosis"),
+        paragraph(
+            "A classifier learns the outcome from the source's whole images and judges the target's test images twice: "
+            "whole, and with only the kept classes left (as this study's segmentation outlines them). AUC [95 % "
+            "bootstrap over patients]; p by DeLong's test, and by a bootstrap that allows for several images of a "
+            "patient."
+        ),
+        Grid(
+            (
+                *columns((*ours, "p, bootstrap")),
+                *columns(("paper: whole", "paper: kept"), published=True),
+            ),
+            tuple(map(_cells, results)),
+        ),
+    )
+
+
+def _cells(result: DiagnosisResult) -> tuple[str, ...]:
+    found = result.found.comparison
+    if found is None:
+        return result.outcome, str(result.seed), "no two outcomes known", *("",) * 7
+    return (
+        result.outcome,
+        str(result.seed),
+        f"{found.n} ({found.positives})",
+        interval_words(found.whole.auc, found.whole.low, found.whole.high),
+        interval_words(found.kept.auc, found.kept.low, found.kept.high),
+        interval_words(found.difference, found.difference_low, found.difference_high, "+"),
+        *("" if p is None else f"{p:.2g}" for p in (found.delong_p, found.bootstrap_p)),
+        f"{result.whole:.2f}",
+        f"{result.kept:.2f}",
+    )

@@ -9,7 +9,8 @@ from fewmask.data.case import Case, Cohort
 from fewmask.data.duplicates import group_near_duplicates
 from fewmask.data.layouts import read_cohort
 from fewmask.errors import InputFault
-from fewmask.files import write_csv
+from fewmask.files import read_json, write_csv, write_json
+from fewmask.training.run import short_hash
 
 _ORDER = 20_201_027
 """Seeds the order in which patients are dealt to folds; one constant, so that all rows and seeds share the folds."""
@@ -27,12 +28,35 @@ def fold_folders(target: Path, folds: int, out: Path, *, by_site: bool = False) 
     cohort = read_cohort(target)
     if not cohort.root.is_dir():
         raise InputFault(f"{target}: only a folder can be divided into folds; leave --folds out")
-    part = sites_of(cohort) if by_site else dealt(cohort, folds)
-    count = max(part.values()) + 1
     kind = "sites" if by_site else str(folds)
-    return tuple(
-        _written(cohort, part, fold, out / f"{fold}_of_{kind}" / target.name) for fold in range(count)
-    )
+    # To deal patients whom no table names, every image is read; so the division is kept while the cases are the same.
+    kept, cases = out / f"of_{kind}.json", _fingerprint(cohort)
+    if kept.exists() and (before := read_json(kept))["cases"] == cases:
+        folders = _folders(before["folds"], kind, target, out)
+        if all((folder / "cases.csv").exists() for folder in folders):
+            return folders
+    part = sites_of(cohort) if by_site else dealt(cohort, folds)
+    folders = _folders(max(part.values()) + 1, kind, target, out)
+    for fold, folder in enumerate(folders):
+        _write(cohort, part, fold, folder)
+    write_json(kept, {"cases": cases, "folds": len(folders)})
+    return folders
+
+
+def _folders(folds: int, kind: str, target: Path, out: Path) -> tuple[Path, ...]:
+    return tuple(out / f"{fold}_of_{kind}" / target.name for fold in range(folds))
+
+
+def _fingerprint(cohort: Cohort) -> str:
+    """What decides a division and its folders: who the cases are, which files they have, and how large those are."""
+    sizes = {
+        str(file): file.stat().st_size
+        for case in cohort.cases
+        for file in (*case.images, case.mask)
+        if file is not None
+    }
+    cases = [(case.name, case.patient, case.site, sorted(case.columns.items())) for case in cohort.cases]
+    return short_hash([str(cohort.root.resolve()), cohort.patients_known, cases, sizes])
 
 
 def sites_of(cohort: Cohort) -> dict[str, int]:
@@ -79,7 +103,7 @@ def dealt(cohort: Cohort, folds: int) -> dict[str, int]:
     }
 
 
-def _written(cohort: Cohort, part: dict[str, int], fold: int, folder: Path) -> Path:
+def _write(cohort: Cohort, part: dict[str, int], fold: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for entry in cohort.root.iterdir():
         link = folder / entry.name
@@ -96,7 +120,6 @@ def _written(cohort: Cohort, part: dict[str, int], fold: int, folder: Path) -> P
         raise InputFault(
             f"{cohort.root}: its layout ({cohort.layout}) cannot be divided into folds; use nnU-Net's raw layout"
         )
-    return folder
 
 
 def _content(cohort: Cohort) -> set[tuple[str, bool]]:

@@ -1,31 +1,26 @@
-"""The tables of masks and an outcome as Markdown and CSV, with the paper's own figures in columns of their own."""
+"""The tables of masks and an outcome, with the paper's own figures in columns of their own."""
 
 from collections.abc import Sequence
 
-from fewmask.files import write_csv, write_text
-from fewmask.studies.cells import Order
+from fewmask.files import write_csv
+from fewmask.studies.against import Measure, Scored, against
 from fewmask.studies.joint_results import JointRow, Part
 from fewmask.studies.markup import figure_words, interval_words, seeds_words, warnings
-from fewmask.studies.page import RESULTS, TABLE
+from fewmask.studies.order import Order
+from fewmask.studies.page import RESULTS
+from fewmask.studies.renderings import write_sheet
 from fewmask.studies.results import Figure, difference
+from fewmask.studies.sheet import Grid, Heading, Paragraph, Sheet, columns, paragraph
 from fewmask.studies.table import MaybePrinted, OfParts, PublishedJoint
 
 PARTS = ("train", "validation", "test")
 
+PAPERS_CALLS = ("the paper's joint U-Net", "85", "41", "40", "1105")
+
 
 def write_joint_tables(order: Order, results: Sequence[JointRow]) -> str:
-    """Write `table.md` and `results.csv` (a line a row, part and seed); returns the Markdown."""
-    shown = [result.row.name for result in results]
-    parts = [
-        f"# {order.study.title}",
-        "\n".join([*_preamble(order), *warnings(order, shown)]),
-        "## Masks (the paper's Table 1)\n\n" + _mask_table(results),
-        "## Outcome (the paper's Tables 2 and 3)\n\n" + _outcome_table(results),
-        "## Calls on the test part (the paper's Table 4)\n\n" + _call_table(results),
-        "## The joint network against the others, on the test part\n\n" + _differences(order, results),
-    ]
-    text = "\n\n".join(parts) + "\n"
-    write_text(order.out / TABLE, text)
+    """Write the tables in every format and `results.csv` (a line a row, part and seed); returns the Markdown."""
+    text = write_sheet(order.out, joint_sheet(order, results))
     write_csv(
         order.out / RESULTS,
         ("row", "part", "seed", "iou", "dice", "recall", "precision", "specificity", "auc"),
@@ -34,11 +29,35 @@ def write_joint_tables(order: Order, results: Sequence[JointRow]) -> str:
     return text
 
 
-def _preamble(order: Order) -> list[str]:
+def joint_sheet(order: Order, results: Sequence[JointRow]) -> Sheet:
+    """Masks, outcomes and calls, the joint network against the others, and all masks against the U-Net's."""
+    outcomes = _outcome_grid(results)
+    scored = [
+        Scored(result.row.name, result.row.title, result.test.masks.by_case)
+        for result in results
+        if result.test.masks is not None
+    ]
+    parts = (
+        _preamble(order, results),
+        Heading("Masks (the paper's Table 1)"),
+        _mask_grid(results),
+        Heading("Outcome (the paper's Tables 2 and 3)"),
+        outcomes,
+        Heading("Calls on the test part (the paper's Table 4)"),
+        paragraph("Images over all seeds together."),
+        _call_grid(results),
+        Heading("The joint network against the others, on the test part"),
+        _differences(order, results),
+        *against(order.study.floor, scored, Measure("IoU of test images", "images", 1.0, 3)),
+    )
+    return Sheet(order.study.title, parts, outcomes)
+
+
+def _preamble(order: Order, results: Sequence[JointRow]) -> Paragraph:
     division = (
         "each site tested once, by networks that never saw it" if order.by_site else "its own test part"
     )
-    return [
+    return paragraph(
         f"{order.target.name}, outcome {order.outcome}, {division}; up to {order.seeds} seed"
         f"{'s' * (order.seeds > 1)}{', small recipes' if order.small else ''}; changes: "
         f"{' '.join(order.changes) or 'none'}; precision {order.precision or 'of the recipes'}. No ImageNet weights: "
@@ -52,15 +71,12 @@ def _preamble(order: Order) -> list[str]:
         "threshold: their figures flatter, and those of the training part more so. The test part chose nothing. "
         "Training images of the rarer outcome are drawn as often as the others; held-out and test images are as they "
         "are (the paper balances every part by copies).",
-    ]
+        *warnings(order, [result.row.name for result in results]),
+    )
 
 
-def _mask_table(results: Sequence[JointRow]) -> str:
-    lines = [
-        "| row | seeds | test: n (patients) | IoU, train | IoU, validation | IoU, test | Dice, test "
-        "| paper: train | validation | test |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+def _mask_grid(results: Sequence[JointRow]) -> Grid:
+    body: list[tuple[str, ...]] = []
     for result in results:
         masks = [part.masks for part in (result.train, result.validation, result.test)]
         test = masks[2]
@@ -74,16 +90,13 @@ def _mask_table(results: Sequence[JointRow]) -> str:
             figure_words(test.dice),
             *_printed(_paper(result).iou),
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        body.append(cells)
+    ours = ("row", "seeds", "test: n (patients)", "IoU, train", "IoU, validation", "IoU, test", "Dice, test")
+    return Grid((*columns(ours), *columns(PARTS, "paper", published=True)), tuple(body))
 
 
-def _outcome_table(results: Sequence[JointRow]) -> str:
-    lines = [
-        "| row | part | n (with outcome; patients) | recall | precision | specificity | AUC | IoU | paper: recall "
-        "| precision | AUC | IoU |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+def _outcome_grid(results: Sequence[JointRow]) -> Grid:
+    body: list[tuple[str, ...]] = []
     for result in results:
         paper = _paper(result)
         for place, name in enumerate(PARTS):
@@ -101,40 +114,40 @@ def _outcome_table(results: Sequence[JointRow]) -> str:
                 "" if part.masks is None else figure_words(part.masks.iou),
                 *(_printed(of_parts)[place] for of_parts in printed),
             )
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            body.append(cells)
+    ours = ("row", "part", "n (with outcome; patients)", "recall", "precision", "specificity", "AUC", "IoU")
+    papers = ("recall", "precision", "AUC", "IoU")
+    return Grid((*columns(ours), *columns(papers, "paper", published=True)), tuple(body))
 
 
-def _call_table(results: Sequence[JointRow]) -> str:
-    lines = [
-        "Images over all seeds together.",
-        "",
-        "| row | with outcome, called so | with outcome, missed | without, called so | without, not called |",
-        "|---|---|---|---|---|",
+def _call_grid(results: Sequence[JointRow]) -> Grid:
+    body = [
+        (result.row.title, *map(str, result.test.told.calls.sum(axis=0).tolist()))
+        for result in results
+        if result.test.told is not None
     ]
-    for result in results:
-        if result.test.told is not None:
-            counts = " | ".join(str(count) for count in result.test.told.calls.sum(axis=0).tolist())
-            lines.append(f"| {result.row.title} | {counts} |")
-    lines.append("| the paper's joint U-Net | 85 | 41 | 40 | 1105 |")
-    return "\n".join(lines)
+    heads = (
+        "row",
+        "with outcome, called so",
+        "with outcome, missed",
+        "without, called so",
+        "without, not called",
+    )
+    return Grid(columns(heads), (*body, PAPERS_CALLS), published_rows=(len(body),))
 
 
-def _differences(order: Order, results: Sequence[JointRow]) -> str:
+def _differences(order: Order, results: Sequence[JointRow]) -> Grid | Paragraph:
     """The subject less each other row in what both do, over the seeds that both have and on the same patients."""
     subject = next((result for result in results if result.row.name == order.study.subject), None)
     if subject is None:
-        return "The method's own row is not there yet."
-    lines = [
-        "| less | IoU | Dice | recall | precision | specificity | AUC |",
-        "|---|---|---|---|---|---|---|",
-    ]
+        return paragraph("The method's own row is not there yet.")
+    body: list[tuple[str, ...]] = []
     for result in results:
         if result is not subject:
             pairs = zip(_figures(subject.test), _figures(result.test), strict=True)
-            cells = (result.row.title, *(_less(one, other) for one, other in pairs))
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            body.append((result.row.title, *(_less(one, other) for one, other in pairs)))
+    heads = ("less", "IoU", "Dice", "recall", "precision", "specificity", "AUC")
+    return Grid(columns(heads), tuple(body))
 
 
 def _figures(part: Part) -> tuple[Figure | None, ...]:

@@ -13,6 +13,7 @@ from fewmask.metrics.estimate import patient_sums, shares
 from fewmask.metrics.interval import resampled_sums
 from fewmask.studies.cells import Cell
 from fewmask.studies.joint_scores import TRAIN, VALIDATION
+from fewmask.studies.per_case import PerCase, SeedCases, per_case
 from fewmask.studies.results import Figure, figure_of, finished_cells, score_lines
 from fewmask.studies.structures import drawn_means
 from fewmask.studies.table import Row, Study
@@ -20,12 +21,16 @@ from fewmask.studies.table import Row, Study
 
 @dataclass(frozen=True)
 class Masks:
-    """Overlap in [0, 1], a mean over images: foreground IoU and Dice, both 0 where an image is missed or alarmed."""
+    """Overlap in [0, 1], a mean over images: foreground IoU and Dice, both 0 where an image is missed or alarmed.
+
+    `by_case` is each image's IoU.
+    """
 
     iou: Figure
     dice: Figure
     images: int
     patients: int
+    by_case: PerCase
 
 
 @dataclass(frozen=True)
@@ -86,26 +91,30 @@ def _lines(folders: Sequence[Path], file: str) -> list[dict[str, str]]:
 
 def _masks(seeds: tuple[int, ...], folders: Sequence[Sequence[Path]]) -> Masks:
     scored = [_lines(own, "scores.csv") for own in folders]
-    figures = [_overlap(seeds, scored, column) for column in ("iou", "dice")]
+    ious, dice = ([_overlaps(lines, column) for lines in scored] for column in ("iou", "dice"))
     counted = [line for line in scored[0] if line["status"] != "absent"]
     images, patients = ({line[key] for line in counted} for key in ("case", "patient"))
-    return Masks(figures[0], figures[1], len(images), len(patients))
+    return Masks(
+        _overlap(seeds, ious), _overlap(seeds, dice), len(images), len(patients), per_case(seeds, ious)
+    )
 
 
-def _overlap(seeds: tuple[int, ...], scored: Sequence[list[dict[str, str]]], column: str) -> Figure:
-    """The mean over images, of several classes each image's mean; an image that is rightly left empty is no case."""
-    by_seed: list[float] = []
-    draws: list[NDArray[np.float64]] = []
-    for lines in scored:
-        patients = {line["case"]: line["patient"] for line in lines}
-        values: dict[str, list[float]] = {case: [] for case in patients}
-        for line in lines:
-            if line["status"] != "absent":
-                values[line["case"]].append(float(line[column]))
-        means = np.array([np.mean(own) if own else np.nan for own in values.values()])
-        by_seed.append(float(np.nanmean(means)))
-        draws.append(drawn_means(means[:, None], list(patients.values()))[:, 0])
-    return figure_of(seeds, tuple(by_seed), np.stack(draws))
+def _overlaps(lines: Sequence[dict[str, str]], column: str) -> SeedCases:
+    """Each image's overlap, of several classes their mean; an image that is rightly left empty is no case."""
+    patients = {line["case"]: line["patient"] for line in lines}
+    values: dict[str, list[float]] = {case: [] for case in patients}
+    for line in lines:
+        if line["status"] != "absent":
+            values[line["case"]].append(float(line[column]))
+    means = np.array([sum(own) / len(own) if own else np.nan for own in values.values()])
+    return SeedCases(tuple(patients), tuple(patients.values()), means)
+
+
+def _overlap(seeds: tuple[int, ...], scored: Sequence[SeedCases]) -> Figure:
+    """The mean over images."""
+    by_seed = tuple(float(np.nanmean(one.values)) for one in scored)
+    draws = np.stack([drawn_means(one.values[:, None], one.patients)[:, 0] for one in scored])
+    return figure_of(seeds, by_seed, draws)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from fewmask.metrics.interval import Interval
-from fewmask.studies.cells import Order
+from fewmask.studies.order import Order
 from fewmask.studies.results import Figure, difference
+from fewmask.studies.sheet import Grid, columns
 
 
 def figure_words(figure: Figure, scale: float = 1.0, places: int = 3) -> str:
@@ -34,19 +35,17 @@ def seeds_words(figure: Figure) -> str:
     return str(len(figure.seeds)) if len(figure.seeds) > 1 else "n = 1"
 
 
-def neighbours(measure: str, rows: Sequence[tuple[str, Figure]], scale: float = 1.0, places: int = 3) -> str:
+def neighbours(measure: str, rows: Sequence[tuple[str, Figure]], scale: float = 1.0, places: int = 3) -> Grid:
     """Each row against the one above it, over the seeds that both have, on the same patients."""
-    lines = [
-        f"| {measure} of | less that of | difference | seeds in which it is larger |",
-        "|---|---|---|---|",
-    ]
+    body: list[tuple[str, ...]] = []
     for (title_before, before), (title, after) in pairwise(rows):
         found = difference(after, before)
         if found is None:
             continue
         change = f"{found.mean * scale:+.{places}f}{interval_words(found.interval, scale, places, '+')}"
-        lines.append(f"| {title} | {title_before} | {change} | {found.larger} of {found.seeds} |")
-    return "\n".join(lines)
+        body.append((title, title_before, change, f"{found.larger} of {found.seeds}"))
+    heads = (f"{measure} of", "less that of", "difference", "seeds in which it is larger")
+    return Grid(columns(heads), tuple(body))
 
 
 def about(order: Order) -> str:
@@ -61,7 +60,9 @@ def about(order: Order) -> str:
 
 def warnings(order: Order, shown: Sequence[str]) -> list[str]:
     """What a reader must know before the figures: folds, patients on both sides, rows that are not there yet."""
-    wanted = order.rows or tuple(row.name for row in order.study.rows)
+    # A row that is scored on nothing is only there for others to start from.
+    scored = tuple(row.name for row in order.study.rows if row.scored_on != "nothing")
+    wanted = tuple(name for name in order.rows or scored if name in scored)
     missing = len(set(wanted) - set(shown))
     lines: list[str] = []
     if order.folds > 1:

@@ -1,10 +1,10 @@
-"""A study's pooled table as Markdown and CSV, with the paper's own figures in columns of their own."""
+"""A study's pooled table, with the paper's own figures in columns of their own."""
 
 from collections.abc import Sequence
 
-from fewmask.files import write_csv, write_text
-from fewmask.studies.cells import Order, attended_of
-from fewmask.studies.diagnoses import DiagnosisResult, diagnosis_markdown
+from fewmask.files import write_csv
+from fewmask.studies.against import Measure, Scored, against
+from fewmask.studies.diagnoses import DiagnosisResult, diagnosis_parts
 from fewmask.studies.markup import (
     about,
     figure_words,
@@ -13,18 +13,25 @@ from fewmask.studies.markup import (
     seeds_words,
     warnings,
 )
+from fewmask.studies.order import Order, attended_of
+from fewmask.studies.renderings import TABLE, write_sheet
 from fewmask.studies.results import RATIOS, RowResult
+from fewmask.studies.sheet import Grid, Paragraph, Sheet, columns, paragraph
 from fewmask.studies.table import Published
 
-TABLE, RESULTS, CONFUSION = "table.md", "results.csv", "confusion.csv"
+__all__ = ["CONFUSION", "RESULTS", "TABLE", "pooled_sheet", "write_tables"]
+
+RESULTS, CONFUSION = "results.csv", "confusion.csv"
+
+POOLED = "The ratios above pool the pixels of all images, so that no patient has one; the Dice of each image is tested."
 
 
 def write_tables(order: Order, results: Sequence[RowResult], diagnoses: Sequence[DiagnosisResult]) -> str:
-    """Write `table.md`, `results.csv` (a line a row and seed) and `confusion.csv`; returns the Markdown."""
-    text = markdown(order, results)
-    if diagnoses:
-        text += f"\n{diagnosis_markdown(diagnoses)}\n"
-    write_text(order.out / TABLE, text)
+    """Write the table in every format, `results.csv` (a line a row and seed) and `confusion.csv`.
+
+    Returns the Markdown.
+    """
+    text = write_sheet(order.out, pooled_sheet(order, results, diagnoses))
     write_csv(
         order.out / RESULTS,
         ("row", "seed", *RATIOS, "dice", "cases", "patients"),
@@ -53,20 +60,27 @@ def write_tables(order: Order, results: Sequence[RowResult], diagnoses: Sequence
     return text
 
 
-def markdown(order: Order, results: Sequence[RowResult]) -> str:
-    """The table, the differences between neighbouring rows, and what the numbers are."""
-    parts = [f"# {order.study.title}", _preamble(order, results), _table(order, results)]
+def pooled_sheet(order: Order, results: Sequence[RowResult], diagnoses: Sequence[DiagnosisResult]) -> Sheet:
+    """The table, what the numbers are, the differences between neighbouring rows and from the floor, the diagnosis."""
+    grid = _grid(order, results)
     on_target = [result for result in results if result.row.scored_on == "target"]
-    if len(on_target) > 1:
-        parts.append(neighbours("mean IoU", [(result.row.title, result.mean_iou) for result in on_target]))
-    return "\n\n".join(parts) + "\n"
+    pairs = [(result.row.title, result.mean_iou) for result in on_target]
+    scored = [Scored(result.row.name, result.row.title, result.by_case) for result in on_target]
+    parts = (
+        _preamble(order, results),
+        grid,
+        *((neighbours("mean IoU", pairs),) if len(pairs) > 1 else ()),
+        *against(order.study.floor, scored, Measure("Dice", "images", 1.0, 3), POOLED),
+        *diagnosis_parts(diagnoses),
+    )
+    return Sheet(order.study.title, parts, grid)
 
 
-def _preamble(order: Order, results: Sequence[RowResult]) -> str:
+def _preamble(order: Order, results: Sequence[RowResult]) -> Paragraph:
     attended = attended_of(order) or tuple(
         change for change in order.changes if change.startswith("attended=")
     )
-    lines = [
+    return paragraph(
         f"{about(order)} Classes that MSL's rows may re-draw: "
         f"{attended[0].partition('=')[2] if attended else 'all'}.",
         "Pixel accuracy, mean class accuracy and mean IoU are pooled over the pixels of all test images, as the paper "
@@ -79,18 +93,22 @@ def _preamble(order: Order, results: Sequence[RowResult]) -> str:
         "The paper's columns are what the paper reports for its own, private images: they can be compared with one "
         "another, not with ours.",
         *warnings(order, [result.row.name for result in results]),
-    ]
-    return "\n".join(lines)
+    )
 
 
-def _table(order: Order, results: Sequence[RowResult]) -> str:
+def _grid(order: Order, results: Sequence[RowResult]) -> Grid:
     by_name = {result.row.name: result.mean_iou for result in results}
     floor, ceiling = by_name.get(order.study.floor), by_name.get(order.study.ceiling)
-    lines = [
-        "| row | seeds | n images (patients) | pixel accuracy | mean class accuracy | mean IoU | gap closed | Dice "
-        "| paper: pixel acc. | paper: mean acc. | paper: mean IoU |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    ours = (
+        "row",
+        "seeds",
+        "n images (patients)",
+        "pixel accuracy",
+        "mean class accuracy",
+        "mean IoU",
+        "gap closed",
+    )
+    body: list[tuple[str, ...]] = []
     for result in results:
         paper = result.row.paper if isinstance(result.row.paper, Published) else Published()
         published = (paper.pixel_accuracy, paper.mean_class_accuracy, paper.mean_iou)
@@ -104,5 +122,6 @@ def _table(order: Order, results: Sequence[RowResult]) -> str:
             figure_words(result.dice),
             *("" if value is None else f"{value:.4f}" for value in published),
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        body.append(cells)
+    papers = ("paper: pixel acc.", "paper: mean acc.", "paper: mean IoU")
+    return Grid((*columns((*ours, "Dice")), *columns(papers, published=True)), tuple(body))

@@ -3,18 +3,20 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewmask.errors import InputFault
-from fewmask.evaluation.confusion_files import CONFUSION_CASES
+from fewmask.evaluation.confusion_files import CASE_COLUMNS, CONFUSION_CASES
 from fewmask.files import read_json
 from fewmask.metrics.confusion import mean_class_accuracy, mean_iou, pixel_accuracy
 from fewmask.metrics.interval import Interval, bootstrap_interval, percentile_interval
 from fewmask.metrics.pooled import drawn_ratios, patient_totals
 from fewmask.studies.cells import Cell
+from fewmask.studies.per_case import PerCase, SeedCases, per_case
 from fewmask.studies.table import Row, Study
 
 RATIOS = ("pixel_accuracy", "mean_class_accuracy", "mean_iou")
@@ -38,7 +40,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class RowResult:
-    """One row over all of its folds and finished seeds. `confusion` is the sum over folds and seeds."""
+    """One row over all of its folds and finished seeds. `confusion` is the sum over folds and seeds.
+
+    `by_case` is each case's Dice, its mean over the foreground classes.
+    """
 
     row: Row
     seeds: tuple[int, ...]
@@ -48,6 +53,7 @@ class RowResult:
     dice: Figure
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]
+    by_case: PerCase
 
     @property
     def mean_iou(self) -> Figure:
@@ -100,6 +106,7 @@ def _row_result(row: Row, cells: Sequence[Cell]) -> RowResult:
         dice=_dice(seeds, pooled),
         classes=classes,
         confusion=np.sum([total.sum(axis=0) for total in totals], axis=0),
+        by_case=per_case(seeds, [SeedCases(one.cases, one.patients, one.dice) for one in pooled]),
     )
 
 
@@ -170,19 +177,11 @@ def cell_scores(folder: Path, classes: Sequence[str]) -> CellScores:
     A case's Dice is the mean over the foreground classes that it is scored for, NaN for a case that is scored for none
     (all absent and none predicted).
     """
-    place = {name: index for index, name in enumerate(classes)}
-    confusions: dict[str, NDArray[np.int64]] = {}
-    patients: dict[str, str] = {}
-    with (folder / CONFUSION_CASES).open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            matrix = confusions.setdefault(line["case"], np.zeros((len(classes),) * 2, np.int64))
-            matrix[place[line["truth"]], place[line["predicted"]]] = int(line["pixels"])
-            patients[line["case"]] = line["patient"]
+    confusions, patients = _confusions(folder / CONFUSION_CASES, classes)
     dice: dict[str, list[float]] = {name: [] for name in confusions}
-    with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            if line["dice"] and line["case"] in dice:
-                dice[line["case"]].append(float(line["dice"]))
+    for line in score_lines([folder / "scores.csv"]):
+        if line["dice"] and line["case"] in dice:
+            dice[line["case"]].append(float(line["dice"]))
     names = tuple(sorted(confusions))
     means = [float(np.mean(dice[name])) if dice[name] else float("nan") for name in names]
     return CellScores(
@@ -193,12 +192,30 @@ def cell_scores(folder: Path, classes: Sequence[str]) -> CellScores:
     )
 
 
+def _confusions(file: Path, classes: Sequence[str]) -> tuple[dict[str, NDArray[np.int64]], dict[str, str]]:
+    """Each case's matrix, and whose it is. A study has half a million such lines."""
+    place = {name: index for index, name in enumerate(classes)}
+    counts: dict[str, list[list[int]]] = {}
+    patients: dict[str, str] = {}
+    with file.open(newline="", encoding="utf-8") as opened:
+        lines = csv.reader(opened)
+        head = next(lines)
+        wanted = itemgetter(*map(head.index, CASE_COLUMNS))
+        for case, patient, true, predicted, pixels in map(wanted, lines):
+            if case not in counts:
+                counts[case], patients[case] = [[0] * len(classes) for _ in classes], patient
+            counts[case][place[true]][place[predicted]] = int(pixels)
+    return {case: np.array(rows, dtype=np.int64) for case, rows in counts.items()}, patients
+
+
 def score_lines(files: Sequence[Path]) -> list[dict[str, str]]:
     """The lines of several tables of scores, such as those of a seed's folds."""
     lines: list[dict[str, str]] = []
     for file in files:
         with file.open(newline="", encoding="utf-8") as opened:
-            lines += csv.DictReader(opened)
+            table = csv.reader(opened)
+            head = next(table, [])
+            lines += [dict(zip(head, line, strict=True)) for line in table if line]
     return lines
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fewmask.files import read_json
 from fewmask.metrics.interval import resampled_sums
 from fewmask.studies.cells import Cell
+from fewmask.studies.per_case import PerCase, SeedCases, per_case
 from fewmask.studies.results import Figure, figure_of, finished_cells, score_lines
 from fewmask.studies.table import Row, Study
 
@@ -27,7 +28,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class StructureRow:
-    """One row over its finished seeds. `missed` counts structures of a case that were not found at all, all seeds."""
+    """One row over its finished seeds. `missed` counts structures of a case that were not found at all, all seeds.
+
+    `by_case` is each case's Dice, its mean over the structures.
+    """
 
     row: Row
     structures: tuple[str, ...]
@@ -36,6 +40,7 @@ class StructureRow:
     missed: int
     dice: Measured
     distance: Measured
+    by_case: PerCase
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def _row(study: Study, row: Row, cells: Sequence[Cell]) -> StructureRow:
         sum(score.missed for score in scores),
         _measured(seeds, [score.dice for score in scores], patients),
         _measured(seeds, [score.distance for score in scores], patients),
+        per_case(seeds, [SeedCases(score.cases, score.patients, _means(score.dice.T)) for score in scores]),
     )
 
 
@@ -84,10 +90,11 @@ def _scores(files: Sequence[Path], structures: tuple[str, ...]) -> _Scores:
     lines = score_lines(files)
     patients = {line["case"]: line["patient"] for line in lines}
     cases = tuple(sorted(patients))
+    places = {case: place for place, case in enumerate(cases)}
     values = np.full((2, len(cases), len(structures)), np.nan)
     for line in lines:
         if line["class"] in structures:
-            place = cases.index(line["case"]), structures.index(line["class"])
+            place = places[line["case"]], structures.index(line["class"])
             values[0][place], values[1][place] = (float(line[name] or "nan") for name in (DICE, DISTANCE))
     missed = sum(line["status"] == "missed" for line in lines)
     return _Scores(cases, tuple(patients[case] for case in cases), values[0], values[1], missed)
@@ -110,7 +117,7 @@ def _measured(
 
 
 def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of each structure over the cases in which it is scored, NaN where it is scored in none."""
+    """The mean of each column over the rows that have a value, NaN where none has: a structure's over its cases."""
     scored = np.isfinite(values)
     sums, counts = np.where(scored, values, 0.0).sum(axis=0), scored.sum(axis=0)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -1,10 +1,10 @@
-"""The structures' table as Markdown and CSV, in the layout of SIFA's papers, with their figures marked as theirs."""
+"""The structures' table, in the layout of SIFA's papers, with their figures marked as theirs."""
 
 from collections.abc import Sequence
 
-from fewmask.files import write_csv, write_text
-from fewmask.studies.cells import Order
-from fewmask.studies.choices import RowChoices, choices_markdown
+from fewmask.files import write_csv
+from fewmask.studies.against import Measure, Scored, against
+from fewmask.studies.choices import RowChoices, choice_parts
 from fewmask.studies.markup import (
     about,
     figure_words,
@@ -13,18 +13,23 @@ from fewmask.studies.markup import (
     seeds_words,
     warnings,
 )
-from fewmask.studies.page import RESULTS, TABLE
+from fewmask.studies.order import Order
+from fewmask.studies.page import RESULTS
+from fewmask.studies.renderings import write_sheet
 from fewmask.studies.results import Figure
+from fewmask.studies.sheet import Column, Grid, Heading, Paragraph, Part, Sheet, columns, paragraph
 from fewmask.studies.structures import Measured, StructureRow
 from fewmask.studies.table import PublishedStructures
 
+PAPERS = (
+    "What the papers print for their own images (Dice in %, ASD in voxels): they can be compared with one another, "
+    "not with ours. GLUA's figures were never at hand: n/a (abstract only)."
+)
+
 
 def write_structure_tables(order: Order, rows: Sequence[StructureRow], choices: Sequence[RowChoices]) -> str:
-    """Write `table.md` and `results.csv` (a line a row, seed and structure); returns the Markdown."""
-    text = markdown(order, rows)
-    if choices:
-        text += f"\n{choices_markdown(choices)}\n"
-    write_text(order.out / TABLE, text)
+    """Write the table in every format and `results.csv` (a line a row, seed and structure); returns the Markdown."""
+    text = write_sheet(order.out, structure_sheet(order, rows, choices))
     write_csv(
         order.out / RESULTS,
         ("row", "seed", "structure", "dice", "masd_voxels", "cases", "patients"),
@@ -44,26 +49,28 @@ def write_structure_tables(order: Order, rows: Sequence[StructureRow], choices: 
     return text
 
 
-def markdown(order: Order, rows: Sequence[StructureRow]) -> str:
-    """Dice, distances, the differences between neighbouring rows, and what the numbers are."""
-    parts = [f"# {order.study.title}", _preamble(order, rows)]
+def structure_sheet(order: Order, rows: Sequence[StructureRow], choices: Sequence[RowChoices]) -> Sheet:
+    """Dice, distances, the differences between neighbouring rows and from the floor, and what the numbers are."""
+    dice = _dice_grid(order, rows)
+    on_target = [row for row in rows if row.row.scored_on == "target"]
+    scored = [Scored(row.row.name, row.row.title, row.by_case) for row in on_target]
+    parts: list[Part] = [_preamble(order, rows)]
     if rows:
-        parts += [
-            "## Dice, %",
-            _dice_table(order, rows),
-            "## Surface distance, voxels",
-            _distance_table(rows),
-        ]
+        parts += [Heading("Dice, %"), dice, Heading("Surface distance, voxels"), _distance_grid(rows)]
     if _papers_structures(order, rows):
-        parts += ["## The papers' own figures", _paper_table(order, rows)]
-    on_target = [(row.row.title, row.dice.mean) for row in rows if row.row.scored_on == "target"]
+        parts += [Heading("The papers' own figures"), paragraph(PAPERS), _paper_grid(order)]
     if len(on_target) > 1:
-        parts += ["## Each row against the one above it", neighbours("Dice, %,", on_target, 100.0, 1)]
-    return "\n\n".join(parts) + "\n"
+        pairs = [(row.row.title, row.dice.mean) for row in on_target]
+        parts += [Heading("Each row against the one above it"), neighbours("Dice, %,", pairs, 100.0, 1)]
+    parts += against(
+        order.study.floor, scored, Measure("Dice in %, mean over structures", "volumes", 100.0, 1)
+    )
+    parts += choice_parts(choices)
+    return Sheet(order.study.title, tuple(parts), dice)
 
 
-def _preamble(order: Order, rows: Sequence[StructureRow]) -> str:
-    lines = [
+def _preamble(order: Order, rows: Sequence[StructureRow]) -> Paragraph:
+    return paragraph(
         about(order),
         "Dice and surface distance (MASD: the mean of the two directed average distances, in voxels, which is what "
         "the papers call ASD or ASSD) are taken in 3D on each test volume's own grid; a structure's figure is the mean "
@@ -75,15 +82,15 @@ def _preamble(order: Order, rows: Sequence[StructureRow]) -> str:
         "other rows keep their last step. No target mask chose anything but for the ceiling, and where ORACLE is "
         "written.",
         *warnings(order, [row.row.name for row in rows]),
-    ]
-    return "\n".join(lines)
+    )
 
 
-def _dice_table(order: Order, rows: Sequence[StructureRow]) -> str:
+def _dice_grid(order: Order, rows: Sequence[StructureRow]) -> Grid:
     by_name = {row.row.name: row.dice.mean for row in rows}
     floor, ceiling = by_name.get(order.study.floor), by_name.get(order.study.ceiling)
-    head = ("row", "seeds", "n volumes (patients)", *rows[0].structures, "mean", "gap closed", "missed")
-    body = [
+    structures = rows[0].structures if rows else ()
+    head = ("row", "seeds", "n volumes (patients)", *structures, "mean", "gap closed", "missed")
+    body = tuple(
         (
             row.row.title,
             seeds_words(row.dice.mean),
@@ -94,13 +101,12 @@ def _dice_table(order: Order, rows: Sequence[StructureRow]) -> str:
             str(row.missed),
         )
         for row in rows
-    ]
-    return _markdown(head, body)
+    )
+    return Grid(columns(head), body)
 
 
-def _distance_table(rows: Sequence[StructureRow]) -> str:
-    head = ("row", "seeds", *rows[0].structures, "mean")
-    body = [
+def _distance_grid(rows: Sequence[StructureRow]) -> Grid:
+    body = tuple(
         (
             row.row.title,
             seeds_words(row.distance.mean),
@@ -108,8 +114,8 @@ def _distance_table(rows: Sequence[StructureRow]) -> str:
             figure_words(row.distance.mean, 1.0, 1),
         )
         for row in rows
-    ]
-    return _markdown(head, body)
+    )
+    return Grid(columns(("row", "seeds", *rows[0].structures, "mean")), body)
 
 
 def _means(measured: Measured, scale: float) -> list[str]:
@@ -130,26 +136,17 @@ def _published(order: Order) -> list[tuple[str, PublishedStructures]]:
     return own + [(row.title, row.paper) for row in order.study.paper_rows]
 
 
-def _paper_table(order: Order, rows: Sequence[StructureRow]) -> str:
+def _paper_grid(order: Order) -> Grid:
     structures = order.study.structures
-    head = ("paper's row", *(f"paper: {name}" for name in structures), "paper: mean",
+    head = (*(f"paper: {name}" for name in structures), "paper: mean",
             *(f"paper: {name}, ASD" for name in structures), "paper: mean ASD")  # fmt: skip
-    body = [
+    body = tuple(
         (title, *(_number(value) for value in (*paper.dice, paper.mean_dice)),
          *(_number(value) for value in (*paper.distance, paper.mean_distance)))
         for title, paper in _published(order)
-    ]  # fmt: skip
-    lead = (
-        "What the papers print for their own images (Dice in %, ASD in voxels): they can be compared with one another, "
-        "not with ours. GLUA's figures were never at hand: n/a (abstract only)."
-    )
-    return f"{lead}\n\n{_markdown(head, body)}"
+    )  # fmt: skip
+    return Grid((Column("paper's row"), *columns(head, published=True)), body)
 
 
 def _number(value: float | None) -> str:
     return "NA" if value is None else f"{value:.1f}"
-
-
-def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(line)} |" for line in (head, *body)]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])

@@ -1,10 +1,14 @@
 """A published table as a value: its rows, what each is trained on, and the paper's own figures beside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fewmask.recipe import Recipe
+
+if TYPE_CHECKING:  # They are made of what stands here.
+    from fewmask.studies.cells import Cell
+    from fewmask.studies.order import Order
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ class Study:
     A study of an `outcome`, a column of cases.csv, has one cohort too, whose training, held-out and test part are
     scored.
     `phantom_size` are the pixels of a side that `--small` recipes see. `sweeps` are options whose best value on
-    held-out patients the page tells.
+    held-out patients the page tells. A study of `masks_alone` has one cohort, of which only masks are learnt. `tables`
+    writes the tables of a study of none of these kinds from an order and its cells, and returns them as Markdown.
     """
 
     name: str
@@ -148,11 +153,13 @@ class Study:
     outcome: str | None = None
     phantom_size: int = 64
     sweeps: tuple[Sweep, ...] = ()
+    masks_alone: bool = False
+    tables: "Callable[[Order, Sequence[Cell]], str] | None" = None
 
     @property
     def one_cohort(self) -> bool:
         """Whether there is one folder, not a source and a target."""
-        return self.tagged or self.outcome is not None
+        return self.tagged or self.masks_alone or self.outcome is not None
 
     def row(self, name: str) -> Row:
         """The row of that name."""

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import wilcoxon
 
+from fewmask.metrics.paired import signed_rank_p
 from fewmask.studies.cells import Cell
+from fewmask.studies.per_case import PerCase, SeedCases, per_case
 from fewmask.studies.results import Figure, figure_of, finished_cells, score_lines
 from fewmask.studies.structures import drawn_means
 from fewmask.studies.table import Row, Study
@@ -25,7 +25,7 @@ FEWEST = 5
 class Part:
     """One set of masks: Dice in [0, 1], HD95 in pixels and in mm (None where spacing is unknown), over cases or slices.
 
-    `by_case` is each case's Dice, the mean over the seeds that scored it.
+    `by_case` is each case's Dice.
     """
 
     dice: Figure
@@ -35,7 +35,7 @@ class Part:
     patients: int
     missed: int
     false_alarms: int
-    by_case: dict[str, float]
+    by_case: PerCase
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,6 @@ def _part(cells: Sequence[Cell], file: str) -> Part:
     scores = [_scores([cell.folder / file for cell in cells if cell.seed == seed]) for seed in seeds]
     has_mm = all(np.isfinite(score.values[:, 2]).any() for score in scores)
     figures = [_figure(seeds, scores, column) for column in range(3 if has_mm else 2)]
-    by_case: dict[str, list[float]] = {}
-    for score in scores:
-        for case, dice in zip(score.cases, score.values[:, 0].tolist(), strict=True):
-            by_case.setdefault(case, []).append(dice)
     return Part(
         figures[0],
         figures[1],
@@ -95,7 +91,7 @@ def _part(cells: Sequence[Cell], file: str) -> Part:
         len(set(scores[0].patients)),
         sum(score.missed for score in scores),
         sum(score.false_alarms for score in scores),
-        {case: float(np.mean(values)) for case, values in by_case.items()},
+        per_case(seeds, [SeedCases(score.cases, score.patients, score.values[:, 0]) for score in scores]),
     )
 
 
@@ -133,12 +129,12 @@ def _figure(seeds: tuple[int, ...], scores: Sequence[_Scores], column: int) -> F
 
 
 def paired_p(one: Part, other: Part) -> float | None:
-    """The two-sided p of no difference in Dice on the cases that both have, by Wilcoxon's signed-rank test.
+    """The two-sided p of no difference in Dice on the cases that both have, by Wilcoxon's signed-rank test over cases.
 
     None for fewer than `FEWEST` cases. The paper marks p < 0.05 and does not name its test.
     """
-    shared = sorted(one.by_case.keys() & other.by_case.keys())
-    differences = np.array([one.by_case[case] - other.by_case[case] for case in shared])
+    first, second = one.by_case.mean(), other.by_case.mean()
+    shared = sorted(first.keys() & second.keys())
     if len(shared) < FEWEST:
         return None
-    return 1.0 if not differences.any() else float(cast(Any, wilcoxon(differences)).pvalue)
+    return signed_rank_p(np.array([first[case] - second[case] for case in shared]))

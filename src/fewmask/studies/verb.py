@@ -1,28 +1,29 @@
 """From a study's name to its table on disk."""
 
-import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-import torch
-
-from fewmask.config import did_you_mean
+from fewmask.config import did_you_mean, to_mapping
 from fewmask.data.phantom import write_phantom
-from fewmask.errors import InputFault
+from fewmask.errors import InputFault, RunFailed
 from fewmask.evaluation.report import write_report
-from fewmask.files import read_json, write_json
-from fewmask.studies.cells import Cell, Order, asked_for
+from fewmask.files import read_json, write_json, write_text
+from fewmask.studies.cells import DONE, Cell, asked_for
 from fewmask.studies.channels import channel_folder, channel_folders
 from fewmask.studies.choices import choice_results
+from fewmask.studies.cluster import ClusterOptions
 from fewmask.studies.diagnoses import diagnosis_results
+from fewmask.studies.failures import Failure, failures_markdown, failures_of, keep_failures
 from fewmask.studies.joint_page import write_joint_tables
 from fewmask.studies.joint_results import joint_results
 from fewmask.studies.names import STUDIES
-from fewmask.studies.page import write_tables
+from fewmask.studies.order import Order
+from fewmask.studies.page import RESULTS, TABLE, write_tables
 from fewmask.studies.results import row_results
+from fewmask.studies.states import REPLACED
 from fewmask.studies.structures import structure_results
 from fewmask.studies.structures_page import write_structure_tables
 from fewmask.studies.study import run_study
@@ -30,6 +31,61 @@ from fewmask.studies.table import Study
 from fewmask.studies.tagged_page import write_tagged_tables
 from fewmask.studies.tagged_results import tagged_results
 from fewmask.training.fit import unwinding
+
+STUDY, REPORT = "study.json", "report.html"
+
+T = TypeVar("T")
+
+State = Literal["done", "failed", "waiting"]
+
+
+@dataclass(frozen=True)
+class CellState:
+    """How a cell stands, as a program may read it: `seconds` is None until it is done, `fault` until it failed."""
+
+    row: str
+    fold: int
+    seed: int
+    state: State
+    seconds: float | None
+    fault: str | None
+    folder: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a study came to: its table as Markdown, its cells, and the fault of those that failed."""
+
+    text: str
+    order: Order
+    cells: tuple[Cell, ...]
+    failures: tuple[Failure, ...]
+    fault: InputFault | RunFailed | None
+
+    def mapping(self) -> dict[str, Any]:
+        """The study as one JSON object."""
+        why = {(failure.row, failure.fold, failure.seed): failure for failure in self.failures}
+        return {
+            "study": self.order.study.name,
+            "out": str(self.order.out),
+            "precision": self.order.precision,
+            "cells": [
+                to_mapping(_state(cell, why.get((cell.row, cell.fold, cell.seed)))) for cell in self.cells
+            ],
+            "table": str(self.order.out / TABLE),
+            "results": str(self.order.out / RESULTS),
+        }
+
+
+def _state(cell: Cell, failure: Failure | None) -> CellState:
+    place = (cell.row, cell.fold, cell.seed)
+    if cell.done():
+        seconds = read_json(cell.folder / DONE).get("seconds")
+        return CellState(*place, "done", seconds, None, str(cell.folder))
+    if failure is None or failure.kind == "not run":
+        why = None if failure is None else failure.fault
+        return CellState(*place, "waiting", None, why, str(cell.folder))
+    return CellState(*place, "failed", None, failure.fault, str(cell.folder))
 
 
 def named_study(name: str) -> Study:
@@ -82,42 +138,82 @@ def phantom_pair(study: Study, out: Path, small: bool) -> tuple[Path, Path]:
     return (second, first) if study.reverse else (first, second)
 
 
-def make_table(order: Order, jobs: int | None) -> str:
+def make_table(order: Order, jobs: int | None, cluster: ClusterOptions | None = None) -> str:
     """Run a study and write its tables into its folder; returns the table as Markdown.
 
-    `jobs` cells run at once; None is one a core, or one on a GPU.
+    `jobs` cells run at once; None is one a core, or one a GPU. Raises the first fault where cells failed, after the
+    others have run and the tables are written.
     """
-    _require_same_order(order)
-    on_gpu = order.device != "cpu" and torch.cuda.is_available()
+    made = make_study(order, jobs, cluster)
+    if made.fault is not None:
+        raise made.fault
+    return made.text
+
+
+def make_study(order: Order, jobs: int | None, cluster: ClusterOptions | None = None) -> Made:
+    """Run a study, write its tables from the cells that are done, and tell which failed."""
+    asked = _require_same_order(order)
     with unwinding():
-        known = run_study(order, jobs or (1 if on_gpu else len(os.sched_getaffinity(0))), _tell)
-    cells = asked_for(order, known)
-    _write_figures(order, cells)
-    shown = replace(order, seeds=max(cell.seed for cell in known) + 1)
-    if order.study.outcome is not None:
-        return write_joint_tables(shown, joint_results(order.study, known))
-    if order.study.tagged:
-        return write_tagged_tables(shown, tagged_results(order.study, known))
-    if order.study.structures:
-        choices = choice_results(order, known, _tell)
-        return write_structure_tables(shown, structure_results(order.study, known), choices)
-    results = row_results(order.study, known)
-    write_tables(shown, results, ())
-    return write_tables(shown, results, diagnosis_results(order, cells, _tell))
+        ran = run_study(order, jobs, tell, cluster)
+    cells = asked_for(order, ran.cells)
+    failures = failures_of(ran, order.out)
+    keep_failures(failures, order.out)
+    write_json(order.out / STUDY, asked | ({"failed": to_mapping(list(failures))} if failures else {}))
+    text = _written(order, ran.cells, cells)
+    if failures:
+        text = f"{text}\n{failures_markdown(failures)}"
+        write_text(order.out / TABLE, text)
+    _write_figures(order, [cell for cell in cells if cell.done()])
+    return Made(text, order, ran.cells, failures, ran.fault)
 
 
-def _require_same_order(order: Order) -> None:
-    """Refuse folders or folds that done cells were not made with; seeds, rows and jobs may change."""
-    asked = {"source": str(order.source), "target": str(order.target), "folds": order.folds}
+def _written(order: Order, known: Sequence[Cell], cells: Sequence[Cell]) -> str:
+    """Write the tables of what is done, and return them as Markdown. Each kind of study has its own."""
+    study, shown = order.study, replace(order, seeds=max(cell.seed for cell in known) + 1)
+    if not any(cell.done() for cell in known):
+        return f"# {study.title}\n\nNo cell is done yet.\n"
+    if study.tables is not None:
+        return study.tables(shown, known)
+    if study.outcome is not None:
+        return write_joint_tables(shown, joint_results(study, known))
+    if study.tagged:
+        return write_tagged_tables(shown, tagged_results(study, known))
+    if study.structures:
+        choices = _or_none(lambda: choice_results(order, known, tell))
+        return write_structure_tables(shown, structure_results(study, known), choices or ())
+    results = row_results(study, known)
+    text = write_tables(shown, results, ())
+    diagnoses = _or_none(lambda: diagnosis_results(order, cells, tell))
+    return write_tables(shown, results, diagnoses) if diagnoses else text
+
+
+def _or_none(make: Callable[[], T]) -> T | None:
+    """What stands below a table; a fault in it does not keep the table from being written."""
+    try:
+        return make()
+    except (InputFault, RunFailed) as fault:
+        tell(f"{fault}; left out")
+        return None
+
+
+def _require_same_order(order: Order) -> dict[str, Any]:
+    """Refuse folders or folds that done cells were not made with; seeds, rows and jobs may change.
+
+    Returns what the study's folder keeps of the order.
+    """
+    asked: dict[str, Any] = {"source": str(order.source), "target": str(order.target), "folds": order.folds}
     if order.study.outcome is not None:
         asked |= {"outcome": order.outcome, "by_site": order.by_site}
-    kept = order.out / "study.json"
-    if kept.exists() and (before := read_json(kept)) != asked:
+    kept = order.out / STUDY
+    before: dict[str, Any] = read_json(kept) if kept.exists() else asked
+    if any(before.get(key) != value for key, value in asked.items()):
         raise InputFault(
             f"{order.out}: was begun with {before['folds']} folds of {before['target']} and source "
             f"{before['source']}{_outcome_words(before)}; choose another --out"
         )
+    asked |= {"precision": order.precision}
     write_json(kept, asked)
+    return asked
 
 
 def _outcome_words(kept: Mapping[str, Any]) -> str:
@@ -127,15 +223,27 @@ def _outcome_words(kept: Mapping[str, Any]) -> str:
     return f", outcome {kept['outcome']}{', a site a fold' if kept['by_site'] else ''}"
 
 
-def _write_figures(order: Order, cells: Sequence[Cell]) -> None:
+def _write_figures(order: Order, done: Sequence[Cell]) -> None:
     """The report of the first fold and seed: all rows side by side, with the paper's figures."""
-    runs = {cell.row: cell.run for cell in cells if cell.run == cell.folder and cell.fold == cell.seed == 0}
-    subject = order.study.subject if order.study.subject in runs else next(iter(runs), None)
-    if subject is not None:
-        others = [run for row, run in runs.items() if row != subject]
-        write_report([runs[subject], *others], order.out / "report.html")
+    first = [cell for cell in done if cell.run == cell.folder and cell.fold == cell.seed == 0]
+    page = order.out / REPORT
+    if not first:
+        page.unlink(missing_ok=True)
+        return
+    shown = [cell.folder / DONE for cell in first]
+    if page.exists() and all(_older(file, page) for file in (*shown, order.out / REPLACED) if file.exists()):
+        return
+    runs = {cell.row: cell.run for cell in first}
+    subject = order.study.subject if order.study.subject in runs else next(iter(runs))
+    others = [run for row, run in runs.items() if row != subject]
+    _or_none(lambda: write_report([runs[subject], *others], page))
 
 
-def _tell(text: str) -> None:
+def _older(one: Path, other: Path) -> bool:
+    return one.stat().st_mtime <= other.stat().st_mtime
+
+
+def tell(text: str) -> None:
+    """Say how a study goes on, on standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

@@ -5,8 +5,7 @@ import os
 import signal
 import threading
 import time
-import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -14,19 +13,11 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from fewmask.errors import InputFault, Interrupted, RunFailed
+from fewmask.errors import RunFailed
 from fewmask.studies.cells import Cell, run_cell
+from fewmask.studies.pool import Ended, answer_of, ended, environment_with
 
 _SPAWN = multiprocessing.get_context("spawn")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a cell ended: the seconds that it took, or the fault."""
-
-    cell: Cell
-    seconds: float
-    fault: Exception | None
 
 
 @dataclass(frozen=True)
@@ -34,13 +25,19 @@ class _Worker:
     cell: Cell
     process: BaseProcess
     answer: Connection
+    device: str | None
 
 
 class Workers:
-    """Processes that each run one cell with `threads` threads."""
+    """Processes that each run one cell with `threads` threads, `room` of them at once.
 
-    def __init__(self, threads: int) -> None:
+    `devices` are the GPUs as CUDA_VISIBLE_DEVICES names them; each process sees one, that with the fewest cells.
+    """
+
+    def __init__(self, threads: int, room: int = 1, devices: Sequence[str] = ()) -> None:
         self.threads = threads
+        self.room = room
+        self.devices = tuple(devices)
         self._running: list[_Worker] = []
 
     @property
@@ -55,18 +52,26 @@ class Workers:
 
     def start(self, cell: Cell) -> None:
         """Run a cell in a new process."""
+        device = self._free_device()
         answer, theirs = _SPAWN.Pipe(duplex=False)
         process = _SPAWN.Process(target=_work, args=(cell, theirs, os.getpid(), self.threads))
-        process.start()
+        # A process reads these when it starts; spinning threads of several cells slow one another down.
+        values = {"OMP_NUM_THREADS": str(self.threads)}
+        with environment_with(**values | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})):
+            process.start()
         theirs.close()
-        self._running.append(_Worker(cell, process, answer))
+        self._running.append(_Worker(cell, process, answer, device))
+
+    def _free_device(self) -> str | None:
+        used = [worker.device for worker in self._running]
+        return min(self.devices, key=used.count) if self.devices else None
 
     def wait(self) -> list[Ended]:
         """Wait until a cell has ended, and say how."""
         ready = set(wait([worker.process.sentinel for worker in self._running]))
-        ended = [worker for worker in self._running if worker.process.sentinel in ready]
-        self._running = [worker for worker in self._running if worker not in ended]
-        return [_ended(worker) for worker in ended]
+        gone = [worker for worker in self._running if worker.process.sentinel in ready]
+        self._running = [worker for worker in self._running if worker not in gone]
+        return [_ended(worker) for worker in gone]
 
     def stop(self) -> None:
         """Ask every running cell for a checkpoint and wait until it is written."""
@@ -77,33 +82,31 @@ class Workers:
 
 
 @contextmanager
-def working(threads: int) -> Generator[Workers]:
+def working(threads: int, room: int = 1, devices: Sequence[str] = ()) -> Generator[Workers]:
     """Workers that are stopped when the context is left."""
-    # A process reads this when it starts; spinning threads of several cells slow one another down.
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    workers = Workers(threads)
+    workers = Workers(threads, room, devices)
     try:
         yield workers
     finally:
         workers.stop()
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+
+
+def visible_devices(device: str) -> tuple[str, ...]:
+    """The GPUs that cells of this device may use, as CUDA_VISIBLE_DEVICES names them; none on a CPU."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+    return tuple(name.strip() for name in chosen[: torch.cuda.device_count()])
 
 
 def _ended(worker: _Worker) -> Ended:
     worker.process.join()
     try:
-        answer: float | Exception = worker.answer.recv()
+        return ended(worker.cell, worker.answer.recv())
     except EOFError:
         code = worker.process.exitcode
-        fault = RunFailed(f"its process ended with {code} (out of memory?); try --jobs 1")
-        return Ended(worker.cell, 0.0, fault)
-    if isinstance(answer, Exception):
-        return Ended(worker.cell, 0.0, answer)
-    return Ended(worker.cell, answer, None)
+        return ended(worker.cell, RunFailed(f"its process ended with {code} (out of memory?); try --jobs 1"))
 
 
 def _work(cell: Cell, answer: Connection, parent: int, threads: int) -> None:
@@ -111,16 +114,7 @@ def _work(cell: Cell, answer: Connection, parent: int, threads: int) -> None:
     # Ctrl-C reaches every process of a terminal; the study answers it, and asks for checkpoints by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    try:
-        answer.send(run_cell(cell))
-    except (InputFault, RunFailed) as fault:
-        answer.send(fault)
-    except Interrupted as stopped:
-        answer.send(RunFailed(str(stopped)))
-    except (OSError, MemoryError, RuntimeError, KeyError, ValueError) as fault:
-        with cell.log.open("a", encoding="utf-8") as log:
-            traceback.print_exception(fault, file=log)
-        answer.send(RunFailed(f"{type(fault).__name__}: {str(fault).splitlines()[0] if str(fault) else ''}"))
+    answer.send(answer_of(run_cell, cell))
 
 
 def _end_with(parent: int) -> None:

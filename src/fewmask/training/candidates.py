@@ -96,5 +96,5 @@ class Candidates:
 
 def _candidate(line: dict[str, str], candidates: Candidates) -> Candidate:
     step = int(line["step"])
-    scores = RuleScores(*(float(line[rule]) if line[rule] else None for rule in RULES))
+    scores = RuleScores(*(float(line[rule]) if line.get(rule) else None for rule in RULES))
     return Candidate(step, candidates.path(step), scores)

@@ -10,7 +10,7 @@ from fewmask.data.declared import declared_labels, read_dataset_json
 from fewmask.data.duplicates import group_near_duplicates
 from fewmask.data.layouts import read_cohort
 from fewmask.data.slice_tags import shown_anywhere, tag_column
-from fewmask.data.split import Split, divide_cohort, require_disjoint, split_cohort
+from fewmask.data.split import Split, divide_cohort, require_disjoint, split_cohort, within_budget
 from fewmask.errors import InputFault
 from fewmask.recipe import Recipe
 from fewmask.training.outcomes import LearntOutcomes
@@ -150,19 +150,17 @@ def _require_declared(target: Cohort, labelled: Cohort) -> None:
 def divide(
     recipe: Recipe, cohorts: Mapping[str, Cohort], learnt: LearntOutcomes | None = None
 ) -> dict[str, Split]:
-    """A split for each role. All of a target's training images train; nothing of it is needed for validation."""
+    """A split for each role, within its budget. Of a target all training images train: nothing of it validates."""
     splits: dict[str, Split] = {}
+    budgets = _budgets(recipe, cohorts)
     one_folder = recipe.cohorts.source is not None and recipe.cohorts.source == recipe.cohorts.target
     for role, cohort in cohorts.items():
+        budget = budgets.get(role)
         if role == "target":
-            if recipe.split.unit == "patient":
-                require_disjoint(cohort.part("train"), cohort.part("test"), f"{cohort.root}: train and test")
-            names = [tuple(case.name for case in cohort.part(part)) for part in ("train", "test")]
-            splits[role] = Split(
-                cohort.name, recipe.split.unit, recipe.seed, names[0], (), names[1], None, cohort.remarks
-            )
+            groups = _groups(cohort) if budget is not None else None
+            splits[role] = within_budget(_target_split(recipe, cohort), cohort, budget, groups)
             continue
-        groups = None if cohort.patients_known else group_near_duplicates(cohort.cases)
+        groups = _groups(cohort)
         whole = not (one_folder and role == "source")
         outcomes = None
         if learnt is not None:
@@ -174,6 +172,7 @@ def divide(
             # Where all patients show it, the division is that of the same folder read for its masks.
             outcomes = shown if len(set(shown.values())) > 1 else None
         split = split_cohort(cohort, recipe.split, recipe.seed, groups, whole, outcomes)
+        split = within_budget(split, cohort, budget, groups, outcomes)
         splits[role] = replace(split, remarks=(*cohort.remarks, *split.remarks))
     if len(cohorts) > 1 and "masks" in splits:
         used = {*splits["masks"].train, *splits["masks"].validation}
@@ -181,6 +180,37 @@ def divide(
         few = f"few-shot: {outlined} outlined images of {cohorts['masks'].name} are used beside the other cohort"
         splits["masks"] = replace(splits["masks"], remarks=(*splits["masks"].remarks, few))
     return splits
+
+
+def _groups(cohort: Cohort) -> Mapping[str, str] | None:
+    return None if cohort.patients_known else group_near_duplicates(cohort.cases)
+
+
+def _target_split(recipe: Recipe, cohort: Cohort) -> Split:
+    if recipe.split.unit == "patient":
+        require_disjoint(cohort.part("train"), cohort.part("test"), f"{cohort.root}: train and test")
+    names = [tuple(case.name for case in cohort.part(part)) for part in ("train", "test")]
+    return Split(cohort.name, recipe.split.unit, recipe.seed, names[0], (), names[1], None, cohort.remarks)
+
+
+def _budgets(recipe: Recipe, cohorts: Mapping[str, Cohort]) -> dict[str, int]:
+    """How many patients of a role may train, where the recipe limits them.
+
+    Raises InputFault for a budget of a cohort that is not there.
+    """
+    asked = recipe.split
+    wanted = {
+        "masks" if "masks" in cohorts else "source": ("masked_patients", asked.masked_patients),
+        "tags": ("tagged_patients", asked.tagged_patients),
+        "target": ("target_patients", asked.target_patients),
+    }
+    for role, (key, budget) in wanted.items():
+        if budget is not None and role not in cohorts:
+            needed = "--masks and no --source" if role == "source" else f"--{role}"
+            raise InputFault(
+                f"split.{key}={budget}: there is no {needed} whose patients it would count; leave it out"
+            )
+    return {role: budget for role, (_, budget) in wanted.items() if budget is not None}
 
 
 def training_cases(cohort: Cohort, split: Split) -> tuple[Case, ...]:

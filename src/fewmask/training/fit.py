@@ -34,7 +34,8 @@ from fewmask.shapes import IGNORED
 from fewmask.training.checkpoint import Checkpoints, Position
 from fewmask.training.journal import Journal
 from fewmask.training.play import play
-from fewmask.training.rules import RuleScores, TargetSlices, Validation, scores_of
+from fewmask.training.rules import IN_WORDS, TARGET_RULES, RuleScores, Validation, scores_of
+from fewmask.training.target_rules import TargetSlices
 
 PICTURES = 8
 """Sample pictures are taken this often in a stage."""
@@ -259,7 +260,7 @@ class _Keeper:
 
 def _told(scores: RuleScores, validation: Validation | None) -> dict[str, float]:
     """The scores under the names that they have in the log."""
-    told = {"information": scores.information, "agreement": scores.agreement}
+    told: dict[str, float | None] = {rule: scores.of(rule) for rule, _ in TARGET_RULES}
     if validation is not None:
         told[f"validation_{validation.measure.lower().replace(' ', '_')}"] = scores.validation
     return {name: score for name, score in told.items() if score is not None}
@@ -271,9 +272,6 @@ def rule_in_words(job: Job) -> str:
         kind = "tagged" if job.stage.method.reads in ("tagged", "soft") else "labelled"
         patients = f"the held-out patients of the {kind} cohort {job.validation.cohort}"
         return f"the best {job.validation.measure} on {patients}"
-    if job.target is None or job.stage.choose == "last":
+    if job.target is None or job.stage.choose in ("last", "validation"):
         return "the last step"
-    images = f"the bare training images of {job.target.cohort}"
-    if job.stage.choose == "information":
-        return f"the most information (entropy of the mean prediction less mean entropy) on {images}"
-    return f"the best agreement (Dice) of both heads on {images}"
+    return f"the {IN_WORDS[job.stage.choose]} on the bare training images of {job.target.cohort}"

@@ -1,34 +1,29 @@
 """The rules that may choose a checkpoint, and what each looks at. None of them sees a target mask."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fewmask.data.store import SliceStore
 from fewmask.errors import InputFault
 from fewmask.methods.base import Method
 from fewmask.recipe import Stage
-from fewmask.training.select import (
-    chunks_of,
-    class_counts,
-    evenly_spaced,
-    foreground_dice,
-    looking,
-    own_pixels,
-    validation_auc,
-    validation_dice,
-    validation_tags,
+from fewmask.training.select import looking, validation_auc, validation_dice, validation_tags
+from fewmask.training.target_rules import (
+    TargetSlices,
+    target_agreement,
+    target_cycle,
+    target_density,
+    target_ensemble,
+    target_information,
 )
 
-Rule = Literal["validation", "information", "agreement"]
+Rule = Literal["validation", "information", "agreement", "density", "cycle", "ensemble"]
 
 Measure = Literal["Dice", "AUC", "F1", "mean of Dice and AUC"]
-
-TARGET_SLICES = 64
-"""The label-free rules look at no more of the target's training slices than this, evenly spaced over its cases."""
 
 
 @dataclass(frozen=True)
@@ -64,35 +59,44 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class TargetSlices:
-    """The target's bare training slices that a checkpoint may be chosen by; there is no mask to look at."""
-
-    cohort: str
-    store: SliceStore
-    rows: np.ndarray
-
-
-@dataclass(frozen=True)
 class RuleScores:
     """What each rule says of one checkpoint, more being better; None where it was not asked, or cannot tell.
 
-    `validation` (Dice or AUC) and `agreement` (Dice) lie in [0, 1], `information` in [0, ln K] nats.
+    `validation` (Dice or AUC), `agreement`, `cycle` and `ensemble` (Dice) lie in [0, 1], `information` in [0, ln K] and
+    `density` in [0, ln N] nats.
     """
 
     validation: float | None = None
     information: float | None = None
     agreement: float | None = None
+    density: float | None = None
+    cycle: float | None = None
+    ensemble: float | None = None
 
     def of(self, rule: Rule) -> float | None:
         """The score that a rule chooses by."""
-        return {
-            "validation": self.validation,
-            "information": self.information,
-            "agreement": self.agreement,
-        }[rule]
+        return getattr(self, rule)
 
 
 RULES: tuple[str, ...] = tuple(field.name for field in fields(RuleScores))
+
+TARGET_RULES: tuple[tuple[Rule, Callable[[Method, TargetSlices, torch.device], float | None]], ...] = (
+    ("information", target_information),
+    ("agreement", target_agreement),
+    ("density", target_density),
+    ("cycle", target_cycle),
+    ("ensemble", target_ensemble),
+)
+"""The rules that look at bare target images."""
+
+IN_WORDS: dict[Rule, str] = {
+    "information": "most information (entropy of the mean prediction less mean entropy)",
+    "agreement": "best agreement (Dice) of both heads",
+    "density": "densest soft neighbourhoods of predictions",
+    "cycle": "best agreement (Dice) of masks before and after a translation there and back",
+    "ensemble": "best agreement (Dice) of masks from several perspectives",
+}
+"""What each of them takes, for a run's page."""
 
 
 def scores_of(
@@ -114,69 +118,14 @@ def scores_of(
         scores = RuleScores(validation=validation.score(method, device) if judges else None)
     if target is None or not method.draws_masks:
         return scores
-    return RuleScores(
-        validation=scores.validation,
-        information=target_information(method, target, device) if "information" in wanted else None,
-        agreement=target_agreement(method, target, device) if "agreement" in wanted else None,
-    )
-
-
-def information(summed: Tensor, entropies: float, pixels: int) -> float:
-    """How much predictions tell: the entropy of their mean less the mean of their entropies, in [0, ln K] nats.
-
-    `summed` (K,) is the sum of the probabilities of all pixels, `entropies` that of their entropies. 0 where every
-    pixel is predicted alike, be it undecidedly or all in one class; ln K where all are certain and the classes are
-    equally large. No pixels tell 0. Shi and Sha 2012 (mutual information of input and label); Liang et al. 2020
-    (SHOT), as a loss. Differs: over pixels of many slices instead of images of a batch, and it trains nothing.
-
-    >>> round(information(torch.tensor([2.0, 2.0]), 0.0, 4), 6)  # ln 2
-    0.693147
-    """
-    if not pixels:
-        return 0.0
-    return max(0.0, float(torch.special.entr(summed.double() / pixels).sum()) - entropies / pixels)
-
-
-def target_information(method: Method, target: TargetSlices, device: torch.device) -> float:
-    """`information` of the method's predictions over all own pixels of the target's slices together.
-
-    The background is a class like any other, so a method that draws nothing tells 0. Padding does not count.
-    """
-    summed = torch.zeros(len(method.task.classes), dtype=torch.float64)
-    entropies, pixels = 0.0, 0
-    with looking(method, device):
-        for chunk in chunks_of(evenly_spaced(target.rows, TARGET_SLICES)):
-            logits = method.segment(torch.from_numpy(target.store.images(chunk)).to(device))
-            probabilities = logits.float().softmax(1).movedim(1, -1).cpu()
-            seen = probabilities[own_pixels(target.store, chunk, logits.shape[-1])]
-            summed += seen.sum(0, dtype=torch.float64)
-            entropies += float(torch.special.entr(seen).sum(dtype=torch.float64))
-            pixels += len(seen)
-    return information(summed, entropies, pixels)
-
-
-def target_agreement(method: Method, target: TargetSlices, device: torch.device) -> float | None:
-    """Mean foreground Dice between the masks of a method's two heads on the target's slices; None with one head.
-
-    Pooled over all own pixels of the slices; empty masks are as in `foreground_dice`.
-    """
-    classes = len(method.task.classes)
-    counts = torch.zeros(3, classes, dtype=torch.float64)
-    with looking(method, device):
-        for chunk in chunks_of(evenly_spaced(target.rows, TARGET_SLICES)):
-            twice = method.segment_twice(torch.from_numpy(target.store.images(chunk)).to(device))
-            if twice is None:
-                return None
-            one, other = (logits.argmax(1).cpu() for logits in twice)
-            seen = own_pixels(target.store, chunk, one.shape[-1])
-            counts += class_counts(one[seen], other[seen], classes)
-    return foreground_dice(counts)
+    told = {rule: tell(method, target, device) for rule, tell in TARGET_RULES if rule in wanted}
+    return replace(scores, **told)
 
 
 def require_rule(stage: Stage, method: Method) -> None:
     """Raise InputFault where the rule that shall choose cannot tell anything about the method.
 
-    `method` may be on the meta device: it is asked for two heads with an image that has no pixels in memory.
+    `method` may be on the meta device: it is asked with an image that has no pixels in memory.
     """
     judged = stage.method.reads in ("outcomes", "partly", "tagged")
     if stage.choose == "last" or (stage.choose == "validation" and judged):
@@ -186,19 +135,17 @@ def require_rule(stage: Stage, method: Method) -> None:
             f"stage {stage.name}: choose={stage.choose} judges the masks that a method draws and this one draws none; "
             f"take --set {stage.name}.choose=last"
         )
-    if stage.choose == "agreement" and not _has_two_heads(method):
+    if stage.choose in ("agreement", "cycle") and not _answers(method, stage.choose):
+        needed = "two heads" if stage.choose == "agreement" else "translators both ways"
         raise InputFault(
-            f"stage {stage.name}: choose=agreement needs a method with two heads and this one has one; "
-            f"take --set {stage.name}.choose=information, or last"
+            f"stage {stage.name}: choose={stage.choose} needs a method with {needed} and this one has none; "
+            f"take --set {stage.name}.choose=ensemble, or last"
         )
 
 
-def _has_two_heads(method: Method) -> bool:
-    if type(method).segment_twice is Method.segment_twice:
-        return False
-    device = next(method.parameters()).device
-    size = method.task.size
+def _answers(method: Method, rule: str) -> bool:
+    """Whether a method can be asked for what the rule compares."""
+    ask = method.segment_twice if rule == "agreement" else method.there_and_back
+    device, size = next(method.parameters()).device, method.task.size
     with looking(method, device):
-        return (
-            method.segment_twice(torch.zeros(1, method.task.channels, size, size, device=device)) is not None
-        )
+        return ask(torch.zeros(1, method.task.channels, size, size, device=device)) is not None

@@ -1,13 +1,16 @@
 """The run folder: what was run, on what, how far it came, and a lock so that only one process works on it."""
 
 import fcntl
+import hashlib
+import json
 import os
 import platform
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -82,16 +85,7 @@ class Run:
     @contextmanager
     def locked(self) -> Generator[None]:
         """Hold the folder for this process; a second one is refused. The system frees it when the process ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as handle:
-            try:
-                # A record lock belongs to this process alone. flock's would pass to data workers, which outlive a
-                # `kill -9` of their parent by seconds and would keep the run from going on.
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputFault(
-                    f"{self.folder}: another process is training here; wait, or choose another --out"
-                ) from None
+        with held(self.folder / ".lock"):
             yield
 
     def begin(self, recipe: Recipe, environment: dict[str, Any]) -> list[str]:
@@ -121,7 +115,7 @@ class Run:
 
     def require_same(self, recipe: Recipe) -> None:
         """Raise InputFault, with the difference, where the folder was begun with another recipe."""
-        changed = differences(_deciding(self.recipe()), _deciding(recipe))
+        changed = differences(deciding(self.recipe()), deciding(recipe))
         if changed:
             raise InputFault(
                 f"{self.folder}: was begun with another recipe ({'; '.join(changed[:4])}); choose another --out"
@@ -137,7 +131,35 @@ class Run:
         ]
 
 
-def _deciding(recipe: Recipe) -> dict[str, Any]:
+@contextmanager
+def held(lock: Path, patience: float = 0.0) -> Generator[None]:
+    """Hold a lock file in a folder for this process; another process that holds it is waited for `patience` seconds.
+
+    Raises InputFault where it is then still held. The system frees it when the process ends.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    ends = time.monotonic() + patience
+    with lock.open("w") as handle:
+        while not _taken(handle):
+            if time.monotonic() >= ends:
+                raise InputFault(
+                    f"{lock.parent}: another process is training here; wait, or choose another --out"
+                )
+            time.sleep(0.2)
+        yield
+
+
+def _taken(handle: IO[str]) -> bool:
+    try:
+        # A record lock belongs to this process alone. flock's would pass to data workers, which outlive a `kill -9`
+        # of their parent by seconds and would keep the run from going on.
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def deciding(recipe: Recipe) -> dict[str, Any]:
     """The recipe less what changes no result, so that a run may go on with another value of it.
 
     Folders may have moved: that their images are the same is judged by content when they are read.
@@ -150,6 +172,12 @@ def _deciding(recipe: Recipe) -> dict[str, Any]:
         for key, value in mapping.items()
         if key not in ("workers", "checkpoint_minutes", "log_every")
     }
+
+
+def short_hash(content: Any) -> str:
+    """Twelve hexadecimal digits that tell plain content (dicts, lists, scalars) from any other."""
+    written = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(written.encode()).hexdigest()[:12]
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[str]:

@@ -12,7 +12,8 @@ from fewmask.recipe import Reads, Stage
 from fewmask.shapes import IGNORED
 from fewmask.training.cohorts import BARE
 from fewmask.training.material import Material
-from fewmask.training.rules import Measure, TargetSlices, Validation
+from fewmask.training.rules import TARGET_RULES, Measure, Validation
+from fewmask.training.target_rules import TargetSlices
 
 MEASURES: dict[Reads, Measure] = {"tagged": "F1", "outcomes": "AUC"}
 """What scores the held-out slices of a stage that learns no masks."""
@@ -221,7 +222,7 @@ def target_slices_of(stage: Stage, material: Material) -> TargetSlices | None:
 
     Raises InputFault where they shall choose and the run has no target.
     """
-    chooses = stage.choose in ("information", "agreement")
+    chooses = stage.choose in [rule for rule, _ in TARGET_RULES]
     if not chooses and not stage.keep_candidates:
         return None
     if "target" not in material.stores:

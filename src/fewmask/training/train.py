@@ -3,13 +3,12 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
@@ -25,17 +24,17 @@ from fewmask.recipe import Recipe, Stage
 from fewmask.shapes import Task
 from fewmask.training.checkpoint import Checkpoints, Position, load_networks
 from fewmask.training.cohorts import read_cohorts
+from fewmask.training.conclusion import conclude, conclude_again
 from fewmask.training.fit import Job, fit, unwinding
 from fewmask.training.forecast import SHORT, forecast
 from fewmask.training.journal import Journal
 from fewmask.training.material import Material, assemble, load_material
-from fewmask.training.prognosis import keep_prognosis
+from fewmask.training.processes import leaving, together
 from fewmask.training.relabel import relabelled
 from fewmask.training.restyle import restyled
 from fewmask.training.rules import require_rule
 from fewmask.training.run import Run, environment
 from fewmask.training.shares import shares_of, target_slices_of, validation_of
-from fewmask.training.usual_classes import keep_usual_classes
 
 
 def tell(text: str) -> None:
@@ -97,41 +96,9 @@ def train(
         for number, stage in enumerate(recipe.stages):
             _stage(fabric, run, recipe, number, stage, material, progress)
         if first:
-            keep_usual_classes(run, material)
-            if recipe.stages[-1].learns_outcome:
-                last = trained_method(recipe, recipe.stages[-1], material.task, run)
-                with fabric.autocast():  # As `segment` will: a threshold is one of the scores.
-                    keep_prognosis(run, material, last.to(fabric.device))
+            conclude(fabric, run, recipe, material, _last(recipe, run), progress)
             run.finish(time.monotonic() - began)
         return first
-
-
-@contextmanager
-def leaving() -> Generator[None]:
-    """Leave a group of processes in order: without it, gloo aborts at exit in about half of all runs."""
-    try:
-        yield
-        if rank_count() > 1:
-            dist.barrier()
-    finally:
-        if dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()
-
-
-def together(fabric: Fabric, work: Callable[[], bool] | None) -> bool:
-    """Let the first process work while the others wait for its answer; if it fails they end too."""
-    answer, failed = False, True
-    if work is None:
-        answer, failed = fabric.broadcast((answer, failed))
-        if failed:
-            raise SystemExit(1)
-        return answer
-    try:
-        answer, failed = work(), False
-    finally:
-        if rank_count() > 1:
-            fabric.broadcast((answer, failed))
-    return answer
 
 
 def _opened(fabric: Fabric, run: Run, recipe: Recipe, cache: Path, progress: Progress) -> bool:
@@ -139,6 +106,7 @@ def _opened(fabric: Fabric, run: Run, recipe: Recipe, cache: Path, progress: Pro
     for remark in run.begin(recipe, environment(fabric.device, rank_count())):
         tell(remark)
     if run.finished():
+        conclude_again(fabric, run, recipe, cache, _last(recipe, run), progress, tell)
         tell(f"{run.folder}: this run is finished; choose another --out to train again")
         return False
     fresh = not run.material.exists()
@@ -286,6 +254,10 @@ def trained_method(recipe: Recipe, stage: Stage, task: Task, run: Run) -> Method
     method = build_method(recipe, stage, task, run)
     load_networks(method, Checkpoints(run.stage_folder(recipe, stage.name), stage.name).chosen)
     return method
+
+
+def _last(recipe: Recipe, run: Run) -> Callable[[Task], Method]:
+    return lambda task: trained_method(recipe, recipe.stages[-1], task, run)
 
 
 def take_over(method: Method, recipe: Recipe, stage: Stage, checkpoints: Checkpoints, fabric: Fabric) -> None:

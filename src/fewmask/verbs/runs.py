@@ -95,6 +95,13 @@ def segment(
             "segmenter learnt from positive slices alone.",
         ),
     ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate/--no-estimate",
+            help="Estimate how good each mask is (estimated_dice.csv); takes four more passes of the network.",
+        ),
+    ] = True,
     channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or number.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -114,6 +121,7 @@ def segment(
         largest_component=largest_component,
         pseudo_masks=pseudo_masks,
         gate=gate,
+        estimate=estimate,
         channel=channel,
         device=device,
         progress=progress,

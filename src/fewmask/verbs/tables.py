@@ -1,14 +1,11 @@
 """Verbs that make a table of many runs, and the one that judges outcomes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fewmask.verbs.options import AsJson, Device, Out, one_of, print_result
-
-if TYPE_CHECKING:  # Imported where it is used: torch takes a second.
-    from fewmask.studies.table import Study
 
 
 def demo(out: Out = Path("demo")) -> None:
@@ -19,7 +16,9 @@ def demo(out: Out = Path("demo")) -> None:
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="A study's name; `fewmask study --list` shows them.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="A study's name (`fewmask study --list` shows them), or a study.yaml.")
+    ] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write into.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="Print the rows, one a line, and end.")] = False,
     source: Annotated[
@@ -47,72 +46,69 @@ def study(
     target_channel: Annotated[
         str | None, typer.Option(help="One folder as both: the target's channel.")
     ] = None,
-    small: Annotated[bool, typer.Option("--small", help="Narrow networks, for two cores.")] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 1,
+    small: Annotated[
+        bool | None, typer.Option("--small/--no-small", help="Narrow networks, for two cores.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each row; else 1.")] = None,
     folds: Annotated[
-        int, typer.Option(min=1, help="Folds over the target; 1 keeps the dataset's own test part.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Folds over the target; else 1, the dataset's own test part."),
+    ] = None,
     rows: Annotated[str | None, typer.Option(help="Only these rows, e.g. cyclegan,msl.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Cells at once; else one a core, or one on a GPU.")
+        int | None, typer.Option(min=1, help="Cells at once; else one a core, or one a GPU.")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="32 or bf16.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="32, bf16, or auto: bf16 where it is native, as --small takes.")
+    ] = None,
     device: Device = "auto",
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, for each row that takes it.")
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="slurm or local: each cell is a job, by the extra `cluster`.")
+    ] = None,
+    cluster_settings: Annotated[
+        list[str] | None, typer.Option("--cluster-set", help="key=value of a job, e.g. timeout_min=600.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Make a published table: all rows, folds and seeds; the same command goes on with a study that was stopped."""
-    from fewmask.studies.cells import Order
-    from fewmask.studies.verb import list_rows, make_table, named_study, study_pair, tagged_pair
+    """Make a published table, or a study file's: all rows, folds and seeds; the same command goes on after a stop."""
+    from fewmask.studies.cluster import ClusterOptions
+    from fewmask.studies.verb import make_study, tell
+    from fewmask.verbs.study_order import Asked, Folders, listed_rows, order_of
 
     if listed or not name:
-        typer.echo(list_rows(name))
+        typer.echo(listed_rows(name))
         return
     if out is None:
         raise typer.BadParameter("--out DIR is needed")
-    if (source is None) != (target is None):
-        raise typer.BadParameter("--source and --target belong together")
     one_of("--device", device, ("auto", "cpu", "cuda"))
-    table = named_study(name)
-    _require_fitting(table, tags, masks, source or target)
-    if table.outcome is None and (outcome or by_site):
-        raise typer.BadParameter(
-            f"the study {table.name} learns no outcome: leave --outcome and --by-site out"
-        )
-    one_folder = tags or masks
-    if one_folder is not None:
-        pair = tagged_pair(one_folder, tags_channel, out)
-    else:
-        pair = study_pair(table, out, small, (source, target), (source_channel, target_channel))
-    order = Order(
-        table,
-        out.resolve(),
-        source=pair[0].resolve(),
-        target=pair[1].resolve(),
+    if cluster is not None:
+        one_of("--cluster", cluster, ("slurm", "local"))
+    elif cluster_settings:
+        raise typer.BadParameter("--cluster-set belongs to --cluster slurm")
+    folders = Folders(source, target, tags, masks, source_channel, target_channel, tags_channel)
+    asked = Asked(
+        name,
+        out,
+        folders,
+        outcome=outcome,
+        by_site=by_site,
         small=small,
         seeds=seeds,
         folds=folds,
-        rows=tuple(row.strip().replace("-", "_") for row in rows.split(",")) if rows else None,
+        rows=rows,
         changes=tuple(changes or ()),
         precision=precision,
         device=device,
-        outcome=outcome or table.outcome,
-        by_site=by_site,
+        elsewhere=cluster == "slurm",
     )
-    typer.echo(make_table(order, jobs))
-
-
-def _require_fitting(table: "Study", tags: Path | None, masks: Path | None, pair: Path | None) -> None:
-    """Refuse folders that are not those which a study takes; without any a phantom is drawn."""
-    if table.outcome is not None:
-        needed, given = "--masks DIR", masks
-    elif table.tagged:
-        needed, given = "--tags DIR", tags
-    else:
-        needed, given = "--source DIR and --target DIR", pair
-    if any(folder is not None and folder is not given for folder in (tags, masks, pair)):
-        raise typer.BadParameter(f"the study {table.name} takes {needed}")
+    jobs_of = ClusterOptions("slurm" if cluster == "slurm" else "local", tuple(cluster_settings or ()))
+    made = make_study(order_of(asked, tell), jobs, jobs_of if cluster is not None else None)
+    print_result(made.mapping(), made.text, as_json)
+    if made.fault is not None:
+        raise made.fault
 
 
 def diagnose(
