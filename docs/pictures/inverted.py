@@ -3,7 +3,7 @@
 A row a test image (the first three); from the left: the image; the masks of the floor, of CycleGAN, of GLUA's style
 transfer alone (reconstructed) and of SIFA; the true masks. Needs the study of nuclei of the cross-modality table in
 docs/results.md:
-fewmask study cardiac --small --source SOURCE_DATASET --target TARGET_DATASET --out results/nuclei_modality
+fewmask study cardiac --small --precision 32 --source SOURCE_DATASET --target TARGET_DATASET --out results/nuclei_modality
 Its images are of the Data Science Bowl 2018 (CC0). From the repository's root:
 .venv/bin/python docs/pictures/inverted.py results/nuclei_modality TARGET_DATASET
 """
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from panels import first_cases, panel, save, side_by_side
+from panels import first_cases, mask_panel, panel, save, side_by_side
 from PIL import Image
 
 ROWS = ("no_adaptation", "cyclegan", "glua_style_only", "sifa")
@@ -24,12 +24,7 @@ def row(target: Path, study: Path, name: str) -> np.ndarray:
     image = panel(target / "imagesTs" / f"{name}_0000.png", SIDE, Image.Resampling.BILINEAR)
     made = [study / "cells" / method / "fold-0" / "seed-0" / "predictions" for method in ROWS]
     masks = [*(folder / f"{name}.png" for folder in made), target / "labelsTs" / f"{name}.png"]
-    return side_by_side([np.asarray(image.convert("RGB")), *(_mask(path) for path in masks)])
-
-
-def _mask(path: Path) -> np.ndarray:
-    inside = np.asarray(panel(path, SIDE)) > 0
-    return np.where(inside[..., None], [240, 228, 66], [38, 38, 46]).astype(np.uint8)
+    return side_by_side([np.asarray(image.convert("RGB")), *(mask_panel(path, SIDE) for path in masks)])
 
 
 def main() -> None:

@@ -15,6 +15,12 @@ def panel(path: Path, side: int, resample: Image.Resampling = Image.Resampling.N
     return Image.open(path).resize((side, side), resample)
 
 
+def mask_panel(path: Path, side: int) -> np.ndarray:
+    """A mask file as an RGB panel: the object yellow, the ground dark."""
+    inside = np.asarray(panel(path, side)) > 0
+    return np.where(inside[..., None], [240, 228, 66], [38, 38, 46]).astype(np.uint8)
+
+
 def grey_panel(values: np.ndarray) -> np.ndarray:
     """A slice (H, W) as an RGB panel, black below its first percentile and white above its last."""
     low, high = np.percentile(values, [1, 99])

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from panels import first_cases, panel, save, side_by_side
+from panels import first_cases, mask_panel, panel, save, side_by_side
 from PIL import Image
 
 ROWS = ("msl", "msl_without_attention_consistency")
@@ -22,18 +22,13 @@ def row(target: Path, study: Path, name: str) -> np.ndarray:
     panels = [_picture(target / "imagesTs" / f"{name}_0000.png")]
     for method in ROWS:
         made = study / "cells" / method / "fold-0" / "seed-0" / "predictions"
-        panels += [_picture(made / "translations" / f"{name}.png"), _mask(made / f"{name}.png")]
-    panels.append(_mask(target / "labelsTs" / f"{name}.png"))
+        panels += [_picture(made / "translations" / f"{name}.png"), mask_panel(made / f"{name}.png", SIDE)]
+    panels.append(mask_panel(target / "labelsTs" / f"{name}.png", SIDE))
     return side_by_side(panels)
 
 
 def _picture(path: Path) -> np.ndarray:
     return np.asarray(panel(path, SIDE, Image.Resampling.BILINEAR).convert("RGB"))
-
-
-def _mask(path: Path) -> np.ndarray:
-    inside = np.asarray(panel(path, SIDE)) > 0
-    return np.where(inside[..., None], [240, 228, 66], [38, 38, 46]).astype(np.uint8)
 
 
 def main() -> None:

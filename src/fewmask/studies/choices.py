@@ -32,7 +32,7 @@ def choice_results(order: Order, cells: Sequence[Cell], tell: Tell) -> tuple[Row
         out = cell.folder / "choices"
         if not (out / "choices.csv").exists():
             tell(f"{cell.name}: ORACLE: scores what each rule would have chosen")
-            compare_choices(cell.run, cell.images, out, device=cell.device)
+            compare_choices(cell.run, cell.images, out, cache=cell.out / "cache", device=cell.device)
         results.append(RowChoices(row.title, cell.seed, read_choices(out)))
     return tuple(results)
 
@@ -41,7 +41,21 @@ def choice_parts(results: Sequence[RowChoices]) -> tuple[Part, ...]:
     """The comparison as a section, a line a row, seed and rule; nothing where no row keeps candidates."""
     if not results:
         return ()
-    body = [
+    return (
+        Heading("Choosing a checkpoint without target masks (compared with the ORACLE)"),
+        paragraph(
+            "Which of the networks that were kept along the training each rule takes, the Dice in % that it then has "
+            "on the target's test cases, and what not looking costs: the regret against the best of them, which only "
+            "an ORACLE that opens the target's masks can take. Rank correlation: how alike the rule's scores and the "
+            "true Dice order the kept networks."
+        ),
+        choices_grid(results),
+    )
+
+
+def choices_grid(results: Sequence[RowChoices]) -> Grid:
+    """A line a row, seed and rule."""
+    body = (
         (
             result.title,
             str(result.seed),
@@ -53,17 +67,7 @@ def choice_parts(results: Sequence[RowChoices]) -> tuple[Part, ...]:
         )
         for result in results
         for choice in result.choices
-    ]
-    return (
-        Heading("Choosing a checkpoint without target masks (compared with the ORACLE)"),
-        paragraph(
-            "Which of the networks that were kept along the training each rule takes, the Dice in % that it then has "
-            "on the target's test cases, and what not looking costs: the regret against the best of them, which only "
-            "an ORACLE that opens the target's masks can take. Rank correlation: how alike the rule's scores and the "
-            "true Dice order the kept networks."
-        ),
-        Grid(
-            columns(("row", "seed", "rule", "step", "Dice, %", "regret", "rank correlation")),
-            tuple(body),
-        ),
+    )
+    return Grid(
+        columns(("row", "seed", "rule", "step", "Dice, %", "regret", "rank correlation")), tuple(body)
     )

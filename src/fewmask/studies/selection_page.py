@@ -9,8 +9,9 @@ from fewmask.evaluation.choices import WORDS
 from fewmask.evaluation.compare import ORACLE
 from fewmask.evaluation.estimated_dice import TABLE as ESTIMATES
 from fewmask.files import write_csv
+from fewmask.metrics.monotone import CONFIDENCE
 from fewmask.studies.cells import Cell
-from fewmask.studies.choices import RowChoices, choice_results
+from fewmask.studies.choices import RowChoices, choice_results, choices_grid
 from fewmask.studies.markup import about
 from fewmask.studies.order import Order
 from fewmask.studies.renderings import write_sheet
@@ -91,11 +92,11 @@ def sheet_of(order: Order, choices: Sequence[RowChoices], believed: Sequence[Bel
             main,
             paragraph(_best_in_words(summaries)),
             Heading("Every run"),
-            _runs_grid(choices),
+            choices_grid(choices),
             Heading("Estimated Dice against the true one"),
             paragraph(
                 "What `segment` estimated of each test case without its mask, calibrated on held-out source patients. "
-                "Bias: estimated less true. Inside: the share of cases within their intervals (80 % are meant to be)."
+                f"Bias: estimated less true. Inside: the share of cases in their {100.0 * CONFIDENCE:.0f} % intervals."
             ),
             believed_grid(believed),
         ),
@@ -137,26 +138,6 @@ def rules_grid(summaries: Sequence[RuleSummary]) -> Grid:
                 "" if each.correlation is None else f"{each.correlation:+.2f} (n = {each.correlated})",
             )
             for each in summaries
-        ),
-    )
-
-
-def _runs_grid(choices: Sequence[RowChoices]) -> Grid:
-    head = ("row", "seed", "rule", "step", "Dice, %", "regret", "rank correlation")
-    return Grid(
-        columns(head),
-        tuple(
-            (
-                result.title,
-                str(result.seed),
-                choice.rule,
-                str(choice.step),
-                f"{100.0 * choice.dice:.1f}",
-                f"{100.0 * choice.regret:.1f}",
-                "" if choice.correlation is None else f"{choice.correlation:+.2f}",
-            )
-            for result in choices
-            for choice in result.choices
         ),
     )
 
