@@ -3,7 +3,8 @@
 A row a test image (the first three); from the left: the image; the masks of the floor, of CycleGAN, of GLUA's style
 transfer alone (reconstructed) and of SIFA; the true masks. Needs the study of nuclei of the cross-modality table in
 docs/results.md:
-fewmask study cardiac --small --precision 32 --source SOURCE_DATASET --target TARGET_DATASET --out results/nuclei_modality
+fewmask study cardiac --small --precision 32 --source SOURCE_DATASET --target TARGET_DATASET \
+  --out results/nuclei_modality
 Its images are of the Data Science Bowl 2018 (CC0). From the repository's root:
 .venv/bin/python docs/pictures/inverted.py results/nuclei_modality TARGET_DATASET
 """

@@ -76,7 +76,10 @@ def _held_out(run: Run, recipe: Recipe, stage: Stage, material: Material) -> Hel
     role = "masks" if "masks" in material.stores and not adapts else "source"
     store = material.stores[role]
     if stage.restyled_by is not None and role == "source":
-        store = load_store(run.folder / "stages" / stage.name / "restyled")
+        folder = run.folder / "stages" / stage.name / "restyled"
+        if not folder.exists():
+            raise InputFault(f"{folder}: the re-drawn images are gone; train into another --out")
+        store = load_store(folder)
     split = material.splits[role]
     patients = {case.name: case.patient for case in read_cohorts(recipe)[0][role].cases}
     return HeldOut(store, split.validation, patients, split.train, adapts)
