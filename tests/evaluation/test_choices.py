@@ -19,7 +19,6 @@ from fewmask.evaluation.choices import (
     ScoredCandidate,
     choices_of,
     compare_choices,
-    rank_correlation,
     read_choices,
 )
 from fewmask.evaluation.segment import MANIFEST
@@ -185,8 +184,3 @@ def test_choices_by_hand() -> None:
     assert (agreement.step, agreement.score) == (200, 0.8)
     assert agreement.correlation == pytest.approx(np.sqrt(3) / 2)
     assert (oracle.rule, oracle.step, oracle.dice, oracle.regret) == ("ORACLE", 200, 0.8, 0.0)
-
-
-def test_a_correlation_that_says_nothing_is_none() -> None:
-    assert rank_correlation([1.0, 2.0], [0.1, 0.2]) is None
-    assert rank_correlation([1.0, 1.0, 1.0], [0.1, 0.2, 0.3]) is None

@@ -10,7 +10,6 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from fewmask.console import Progress, silent
 from fewmask.errors import InputFault
@@ -18,6 +17,7 @@ from fewmask.evaluation.compare import ORACLE
 from fewmask.evaluation.evaluate import mean_dice
 from fewmask.evaluation.segment import segment
 from fewmask.files import write_csv, write_text
+from fewmask.metrics.monotone import rank_correlation
 from fewmask.training.candidates import Candidate
 from fewmask.training.rescore import rescore
 from fewmask.training.rules import RULES
@@ -26,9 +26,6 @@ from fewmask.training.run import Run
 TABLE, PAGE, SCORED = "choices.csv", "choices.md", "candidates.csv"
 
 LAST = "last"
-
-FEWEST = 3
-"""A rank correlation of fewer candidates says nothing."""
 
 WORDS = {
     LAST: "the last step",
@@ -131,17 +128,6 @@ def _choice(rule: str, scores: Sequence[float], scored: Sequence[ScoredCandidate
         regret=max(truth) - truth[place],
         correlation=None if rule == ORACLE else rank_correlation(scores, truth),
     )
-
-
-def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Spearman's rank correlation, in [-1, 1]; None for fewer than three pairs, and where one side never changes.
-
-    >>> rank_correlation([1.0, 2.0, 4.0], [0.3, 0.5, 0.4])
-    0.5
-    """
-    if len(one) < FEWEST or len(set(one)) == 1 or len(set(other)) == 1:
-        return None
-    return round(float(np.asarray(spearmanr(one, other))[0]), 12)
 
 
 def read_choices(out: Path) -> tuple[Choice, ...]:

@@ -112,7 +112,11 @@ def _quantile(distances: Numbers, confidence: float) -> float:
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Spearman's, in [-1, 1]; None for fewer than three values, or where one side is all alike."""
+    """Spearman's, in [-1, 1]; None for fewer than three values, or where one side is all alike.
+
+    >>> rank_correlation([1.0, 2.0, 4.0], [0.3, 0.5, 0.4])
+    0.5
+    """
     if len(one) < 3 or len(set(one)) < 2 or len(set(other)) < 2:
         return None
     # Without the last digits, which differ between machines.
