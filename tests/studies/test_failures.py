@@ -6,10 +6,11 @@ from pathlib import Path
 from fewmask.errors import InputFault, RunFailed
 from fewmask.files import write_json
 from fewmask.studies.cells import DONE, Cell
-from fewmask.studies.failures import failures_markdown, failures_of, keep_failures, kept_failures
+from fewmask.studies.failures import failure_parts, failures_of, keep_failures, kept_failures
 from fewmask.studies.order import Order
 from fewmask.studies.placenta import PLACENTA
 from fewmask.studies.pool import Ended
+from fewmask.studies.renderings import parts_markdown
 from fewmask.studies.study import Ran
 from fewmask.studies.verb import Made
 
@@ -44,7 +45,7 @@ def test_failures_are_written_as_a_table_an_object_and_a_section(tmp_path: Path)
     assert lines[0]["log"] == "logs/floor_fold1_seed2.txt"
     assert kept_failures(tmp_path) == failures
     section = (tmp_path / "failures.md").read_text()
-    assert section == failures_markdown(failures)
+    assert section == parts_markdown(failure_parts(failures))
     assert "**2 failed; 1 more, which need one of them, were not run.**" in section
     assert "| floor | 1 | 2 | masks/a.png: is 20 x 31; mend \\| it | logs/floor_fold1_seed2.txt |" in section
     assert "| needing | 1 | 2 | not run: needs floor, fold 1, seed 2 |  |" in section
@@ -68,7 +69,7 @@ def test_a_failure_that_was_not_tried_again_is_still_told_until_it_is_done(tmp_p
     for cell in before.cells:
         write_json(cell.folder / DONE, {})
     keep_failures(failures_of(Ran(before.cells), tmp_path), tmp_path)
-    assert not list(tmp_path.glob("fail*")) and failures_markdown(()) == ""
+    assert not list(tmp_path.glob("fail*")) and parts_markdown(failure_parts(())) == ""
 
 
 def test_a_program_reads_how_each_cell_stands(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fewmask.studies.latex import escaped, latex
-from fewmask.studies.renderings import html, markdown, write_sheet
+from fewmask.studies.publish import write_sheet
+from fewmask.studies.renderings import html, markdown
 from fewmask.studies.sheet import Grid, Heading, Picture, Points, Sheet, columns, paragraph
 from fewmask.studies.typeset import halves, signs
 

@@ -12,7 +12,7 @@ from fewmask.studies.budget_rows import TARGET, Family
 from fewmask.studies.cells import Cell
 from fewmask.studies.markup import figure_words, interval_words, seeds_words, warnings
 from fewmask.studies.order import Order
-from fewmask.studies.renderings import write_sheet
+from fewmask.studies.publish import write_sheet
 from fewmask.studies.sheet import Grid, Heading, Part, Picture, Sheet, columns, paragraph
 
 POINTS, PICTURE = "budget.csv", "curve.png"

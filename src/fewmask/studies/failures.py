@@ -9,6 +9,8 @@ from fewmask.config import from_mapping, to_mapping
 from fewmask.errors import InputFault
 from fewmask.files import read_json, write_csv, write_json, write_text
 from fewmask.studies.cells import Cell
+from fewmask.studies.renderings import parts_markdown
+from fewmask.studies.sheet import Grid, Heading, Part, columns, paragraph
 from fewmask.studies.study import Ran, needed_name
 
 FAILED_CSV, FAILED_JSON, FAILURES = "failed.csv", "failed.json", "failures.md"
@@ -60,29 +62,31 @@ def keep_failures(failures: Sequence[Failure], out: Path) -> None:
     head = ("row", "fold", "seed", "kind", "fault", "log")
     write_csv(out / FAILED_CSV, head, [astuple(failure) for failure in failures])
     write_json(out / FAILED_JSON, to_mapping(list(failures)))
-    write_text(out / FAILURES, failures_markdown(failures))
+    write_text(out / FAILURES, parts_markdown(failure_parts(failures)))
 
 
-def failures_markdown(failures: Sequence[Failure]) -> str:
+def failure_parts(failures: Sequence[Failure]) -> tuple[Part, ...]:
     """The failures as a section of a page, a line each; nothing where there are none."""
     if not failures:
-        return ""
+        return ()
     failed = sum(failure.kind != "not run" for failure in failures)
     waiting = len(failures) - failed
     needing = "" if not waiting else f"; {waiting} more, which need one of them, were not run"
-    lines = [
-        "## Cells that failed",
-        "",
-        f"**{failed} failed{needing}.** The table above lacks them; the same command tries them again.",
-        "",
-        "| row | fold | seed | why | log |",
-        "|---|---|---|---|---|",
-    ]
-    for failure in failures:
-        why = "not run: " * (failure.kind == "not run") + failure.fault
-        why = " ".join(why.split()).replace("|", "\\|")
-        lines.append(f"| {failure.row} | {failure.fold} | {failure.seed} | {why} | {failure.log} |")
-    return "\n".join(lines) + "\n"
+    body = (
+        (failure.row, str(failure.fold), str(failure.seed), _why(failure), failure.log)
+        for failure in failures
+    )
+    return (
+        Heading("Cells that failed"),
+        paragraph(
+            f"**{failed} failed{needing}.** The table above lacks them; the same command tries them again."
+        ),
+        Grid(columns(("row", "fold", "seed", "why", "log")), tuple(body)),
+    )
+
+
+def _why(failure: Failure) -> str:
+    return " ".join(("not run: " * (failure.kind == "not run") + failure.fault).split())
 
 
 def _failure(cell: Cell, kind: Literal["input", "run", "not run"], fault: str) -> Failure:

@@ -8,7 +8,7 @@ from fewmask.studies.joint_results import JointRow, Part
 from fewmask.studies.markup import figure_words, interval_words, seeds_words, warnings
 from fewmask.studies.order import Order
 from fewmask.studies.page import RESULTS
-from fewmask.studies.renderings import write_sheet
+from fewmask.studies.publish import write_sheet
 from fewmask.studies.results import Figure, difference
 from fewmask.studies.sheet import Grid, Heading, Paragraph, Sheet, columns, paragraph
 from fewmask.studies.table import MaybePrinted, OfParts, PublishedJoint

@@ -14,12 +14,10 @@ from fewmask.studies.markup import (
     warnings,
 )
 from fewmask.studies.order import Order, attended_of
-from fewmask.studies.renderings import TABLE, write_sheet
+from fewmask.studies.publish import write_sheet
 from fewmask.studies.results import RATIOS, RowResult
 from fewmask.studies.sheet import Grid, Paragraph, Sheet, columns, paragraph
 from fewmask.studies.table import Published
-
-__all__ = ["CONFUSION", "RESULTS", "TABLE", "pooled_sheet", "write_tables"]
 
 RESULTS, CONFUSION = "results.csv", "confusion.csv"
 

@@ -1,32 +1,24 @@
-"""A sheet as Markdown, HTML, LaTeX and CSV."""
+"""A sheet as Markdown and as HTML."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from fewmask.evaluation.page import rendered
-from fewmask.files import write_csv, write_text
-from fewmask.studies.latex import latex
 from fewmask.studies.sheet import Column, Grid, Heading, Paragraph, Part, Picture, Points, Sheet
 from fewmask.studies.typeset import Span, halves, signs, spans
-
-TABLE, TABLE_HTML, TABLE_TEX, TABLE_CSV = "table.md", "table.html", "table.tex", "table.csv"
-
-
-def write_sheet(out: Path, sheet: Sheet) -> str:
-    """Write `table.md`, `table.html`, `table.tex`, and the main table as `table.csv`; returns the Markdown."""
-    text = markdown(sheet)
-    write_text(out / TABLE, text)
-    write_text(out / TABLE_HTML, html(sheet))
-    write_text(out / TABLE_TEX, latex(sheet))
-    write_csv(out / TABLE_CSV, [column.whole for column in sheet.main.columns], sheet.main.body)
-    return text
 
 
 def markdown(sheet: Sheet) -> str:
     """The sheet as Markdown."""
-    return "\n\n".join([f"# {sheet.title}", *map(_markdown, sheet.parts)]) + "\n"
+    return f"# {sheet.title}\n\n{parts_markdown(sheet.parts)}"
+
+
+def parts_markdown(parts: Sequence[Part]) -> str:
+    """Parts of a sheet as Markdown; nothing where there are none."""
+    return "\n\n".join(map(_markdown, parts)) + "\n" if parts else ""
 
 
 def _markdown(part: Part) -> str:

@@ -14,7 +14,7 @@ from fewmask.studies.cells import Cell
 from fewmask.studies.choices import RowChoices, choice_results, choices_grid
 from fewmask.studies.markup import about
 from fewmask.studies.order import Order
-from fewmask.studies.renderings import write_sheet
+from fewmask.studies.publish import write_sheet
 from fewmask.studies.rule_summary import RuleSummary, least_regret, summarise_rules
 from fewmask.studies.sheet import Grid, Heading, Sheet, columns, paragraph
 

@@ -15,7 +15,7 @@ from fewmask.studies.markup import (
 )
 from fewmask.studies.order import Order
 from fewmask.studies.page import RESULTS
-from fewmask.studies.renderings import write_sheet
+from fewmask.studies.publish import write_sheet
 from fewmask.studies.results import Figure
 from fewmask.studies.sheet import Column, Grid, Heading, Paragraph, Part, Sheet, columns, paragraph
 from fewmask.studies.structures import Measured, StructureRow

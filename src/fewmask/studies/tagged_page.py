@@ -7,7 +7,7 @@ from fewmask.studies.against import Measure, Scored, against
 from fewmask.studies.markup import figure_words, seeds_words, warnings
 from fewmask.studies.order import Order
 from fewmask.studies.page import RESULTS
-from fewmask.studies.renderings import write_sheet
+from fewmask.studies.publish import write_sheet
 from fewmask.studies.results import Figure
 from fewmask.studies.sheet import Grid, Heading, Paragraph, Part, Points, Sheet, columns, paragraph
 from fewmask.studies.table import Printed, PublishedTags

@@ -10,19 +10,21 @@ from fewmask.config import did_you_mean, to_mapping
 from fewmask.data.phantom import write_phantom
 from fewmask.errors import InputFault, RunFailed
 from fewmask.evaluation.report import write_report
-from fewmask.files import read_json, write_json, write_text
+from fewmask.files import read_json, write_json
 from fewmask.studies.cells import DONE, Cell, asked_for
 from fewmask.studies.channels import channel_folder, channel_folders
 from fewmask.studies.choices import choice_results
 from fewmask.studies.cluster import ClusterOptions
 from fewmask.studies.diagnoses import diagnosis_results
-from fewmask.studies.failures import Failure, failures_markdown, failures_of, keep_failures
+from fewmask.studies.failures import Failure, failures_of, keep_failures
 from fewmask.studies.joint_page import write_joint_tables
 from fewmask.studies.joint_results import joint_results
 from fewmask.studies.names import STUDIES
 from fewmask.studies.order import Order
-from fewmask.studies.page import RESULTS, TABLE, write_tables
+from fewmask.studies.page import RESULTS, write_tables
+from fewmask.studies.publish import TABLE, write_sheet
 from fewmask.studies.results import row_results
+from fewmask.studies.sheet import Grid, Sheet, columns, paragraph
 from fewmask.studies.states import REPLACED
 from fewmask.studies.structures import structure_results
 from fewmask.studies.structures_page import write_structure_tables
@@ -160,9 +162,6 @@ def make_study(order: Order, jobs: int | None, cluster: ClusterOptions | None = 
     keep_failures(failures, order.out)
     write_json(order.out / STUDY, asked | ({"failed": to_mapping(list(failures))} if failures else {}))
     text = _written(order, ran.cells, cells)
-    if failures:
-        text = f"{text}\n{failures_markdown(failures)}"
-        write_text(order.out / TABLE, text)
     _write_figures(order, [cell for cell in cells if cell.done()])
     return Made(text, order, ran.cells, failures, ran.fault)
 
@@ -171,7 +170,8 @@ def _written(order: Order, known: Sequence[Cell], cells: Sequence[Cell]) -> str:
     """Write the tables of what is done, and return them as Markdown. Each kind of study has its own."""
     study, shown = order.study, replace(order, seeds=max(cell.seed for cell in known) + 1)
     if not any(cell.done() for cell in known):
-        return f"# {study.title}\n\nNo cell is done yet.\n"
+        nothing = Grid(columns(("row",)), ())
+        return write_sheet(order.out, Sheet(study.title, (paragraph("No cell is done yet."),), nothing))
     if study.tables is not None:
         return study.tables(shown, known)
     if study.outcome is not None:
