@@ -1,13 +1,10 @@
 """Who trains, who validates, who is only tested: patients are divided, never their images one by one.
 
-The order of patients is drawn by a hash of the seed and the patient's name, so a split depends on neither the
-order of the files nor a library's random numbers, and one added patient moves few of the others.
+The order of patients is drawn as `fewmask.data.units` says.
 """
 
-import hashlib
 import json
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from fewmask.config import STRICT, from_mapping, to_mapping
 from fewmask.data.case import Case, Cohort
+from fewmask.data.units import choose, in_order, named_units, units_of
 from fewmask.errors import InputFault
 from fewmask.files import write_json
 from fewmask.recipe import SplitConfig
@@ -86,8 +84,8 @@ def within_budget(
     """
     if budget is None:
         return split
-    units = _named_units(cohort, split.train, split.unit, groups, outcomes or {})
-    kept = {name for unit in _in_order(units, f"budget:{split.seed}")[:budget] for name in unit.cases}
+    units = named_units(cohort, split.train, split.unit, groups, outcomes or {})
+    kept = {name for unit in in_order(units, f"budget:{split.seed}")[:budget] for name in unit.cases}
     what = "patients" if split.unit == "patient" else "images"
     remark = f"trains on {min(budget, len(units))} of {len(units)} {what} (a budget)"
     if budget > len(units):
@@ -100,7 +98,7 @@ def count_patients(
     cohort: Cohort, names: Iterable[str], unit: str, groups: Mapping[str, str] | None = None
 ) -> int:
     """How many patients the named cases are of, counted as `within_budget` counts them."""
-    return len(_named_units(cohort, names, unit, groups, {}))
+    return len(named_units(cohort, names, unit, groups, {}))
 
 
 def require_disjoint(a: Iterable[Case], b: Iterable[Case], what: str, remedy: str = ACCEPT) -> None:
@@ -121,12 +119,12 @@ def divide_cohort(
     train, test = cohort.part("train"), cohort.part("test")
     mend = "give each patient one `split` in cases.csv"
     require_disjoint(train, test, f"{cohort.root}: train and test", mend)
-    units = _units(cohort, train, "patient", groups, {})
+    units = units_of(cohort, train, "patient", groups, {})
     if len(units) < 2:
         raise InputFault(
             f"{cohort.root}: one patient cannot be source and target; use a folder with two or more"
         )
-    chosen, _ = _choose(units, 0.5, f"divide:{seed}")
+    chosen, _ = choose(units, 0.5, f"divide:{seed}")
     first = tuple(case for case in train if case.name in chosen)
     second = tuple(case for case in train if case.name not in chosen)
     remark = (
@@ -174,105 +172,6 @@ def _names(cases: Iterable[Case]) -> tuple[str, ...]:
     return tuple(sorted(case.name for case in cases))
 
 
-def _rank(key: str, unit: str) -> bytes:
-    return hashlib.blake2b(f"{key}\0{unit}".encode(), digest_size=16).digest()
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """What is kept together: a patient, a group of near-duplicates, or a single image.
-
-    A patient seen at several sites counts for the first of them by name, and for the highest outcome; `outcome` is None
-    where the run learns none.
-    """
-
-    name: str
-    site: str
-    outcome: float | None
-    cases: tuple[str, ...]
-
-    @property
-    def stratum(self) -> str:
-        """What is held out in proportion."""
-        return self.site if self.outcome is None else f"{self.site}\0{self.outcome}"
-
-
-def _units(
-    cohort: Cohort,
-    cases: Iterable[Case],
-    unit: str,
-    groups: Mapping[str, str] | None,
-    outcomes: Mapping[str, float],
-) -> tuple[_Unit, ...]:
-    members: dict[str, list[Case]] = defaultdict(list)
-    grouped = groups if groups and not cohort.patients_known else {}
-    for case in cases:
-        members[case.name if unit == "image" else grouped.get(case.name, case.patient)].append(case)
-    return tuple(_unit(name, members[name], outcomes) for name in sorted(members))
-
-
-def _unit(name: str, cases: Sequence[Case], outcomes: Mapping[str, float]) -> _Unit:
-    site = min(case.site or "" for case in cases)
-    outcome = max(outcomes.get(case.name, 0.0) for case in cases) if outcomes else None
-    return _Unit(name, site, outcome, tuple(case.name for case in cases))
-
-
-def _named_units(
-    cohort: Cohort,
-    names: Iterable[str],
-    unit: str,
-    groups: Mapping[str, str] | None,
-    outcomes: Mapping[str, float],
-) -> tuple[_Unit, ...]:
-    wanted = set(names)
-    return _units(cohort, (case for case in cohort.cases if case.name in wanted), unit, groups, outcomes)
-
-
-def _in_order(units: Sequence[_Unit], key: str) -> list[_Unit]:
-    """The units in a row, drawn by `key`, whose every beginning has outcomes and sites in about their proportion."""
-    strata: dict[float | None, dict[str, list[_Unit]]] = defaultdict(lambda: defaultdict(list))
-    for unit in sorted(units, key=lambda unit: _rank(key, unit.name)):
-        strata[unit.outcome][unit.site].append(unit)
-    outcomes = sorted(strata, key=lambda outcome: -(outcome or 0.0))
-    by_outcome = [
-        _in_turn(
-            [strata[outcome][site] for site in sorted(strata[outcome], key=lambda site: _rank(key, site))],
-            0.5,
-        )
-        for outcome in outcomes
-    ]
-    return _in_turn(by_outcome, 0.0)
-
-
-def _in_turn(groups: Sequence[Sequence[_Unit]], start: float) -> list[_Unit]:
-    """The members of all groups, each at its share of its own group; with a `start` of 0 one of each comes first."""
-    placed = [
-        ((place + start) / len(group), number, unit)
-        for number, group in enumerate(groups)
-        for place, unit in enumerate(group)
-    ]
-    return [unit for _, _, unit in sorted(placed, key=lambda entry: entry[:2])]
-
-
-def _choose(units: Sequence[_Unit], share: float, key: str) -> tuple[frozenset[str], bool]:
-    """The cases of a share of the units, each stratum in proportion, and whether there are several.
-
-    At least one unit is chosen and at least one left. Places go round by largest remainder, so the total is
-    that of an unstratified draw.
-    """
-    strata: dict[str, list[_Unit]] = defaultdict(list)
-    for unit in sorted(units, key=lambda unit: _rank(key, unit.name)):
-        strata[unit.stratum].append(unit)
-    total = min(max(math.floor(share * len(units) + 0.5), 1), len(units) - 1)
-    exact = {stratum: total * len(members) / len(units) for stratum, members in strata.items()}
-    places = {stratum: math.floor(number + 1e-9) for stratum, number in exact.items()}
-    late = sorted(strata, key=lambda stratum: (places[stratum] - exact[stratum], _rank(key, stratum)))
-    for stratum in late[: total - sum(places.values())]:
-        places[stratum] += 1
-    chosen = (unit for stratum, members in strata.items() for unit in members[: places[stratum]])
-    return frozenset(name for unit in chosen for name in unit.cases), len(strata) > 1
-
-
 _Drawn = tuple[tuple[Case, ...], tuple[Case, ...], str | None, tuple[str, ...]]
 
 
@@ -287,10 +186,10 @@ def _drawn(
         asked = f"split.validation={config.validation}"
         raise InputFault(f"{asked}: a share between 0 and 1 is held out; e.g. --set split.validation=0.2")
     train = cohort.part("train")
-    units = _units(cohort, train, config.unit, groups, outcomes)
+    units = units_of(cohort, train, config.unit, groups, outcomes)
     if len(units) < 2:
         raise InputFault(_too_few(cohort, train, config))
-    held, stratified = _choose(units, config.validation, f"split:{seed}")
+    held, stratified = choose(units, config.validation, f"split:{seed}")
     remarks: tuple[str, ...] = ()
     if config.unit == "patient" and not cohort.patients_known:
         # That patients are unknown is among the cohort's own remarks.

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -114,7 +114,9 @@ def _work(cell: Cell, answer: Connection, parent: int, threads: int) -> None:
     # Ctrl-C reaches every process of a terminal; the study answers it, and asks for checkpoints by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    answer.send(answer_of(run_cell, cell))
+    told = answer_of(run_cell, cell)
+    with suppress(BrokenPipeError):  # The study was killed: nobody listens, and the checkpoint is written.
+        answer.send(told)
 
 
 def _end_with(parent: int) -> None:
