@@ -9,7 +9,7 @@ from fewmask.verbs.options import AsJson, Device, Out, one_of, print_result
 
 
 def demo(out: Out = Path("demo")) -> None:
-    """Train floor, CycleGAN and ceiling on a phantom of two hospitals and write the report (two minutes)."""
+    """Train floor, CycleGAN and ceiling on a phantom of two hospitals and write the report (two to three minutes)."""
     from fewmask.studies.demo import demonstrate
 
     typer.echo(demonstrate(out))
