@@ -22,8 +22,10 @@ from fewmask.evaluation.summary import (
 )
 from fewmask.evaluation.truth import held_against, holds_class_numbers, pair, remapped_remark
 from fewmask.files import write_csv, write_json
+from fewmask.metrics.agreement import dice_by_class
 from fewmask.metrics.confusion import confusion_matrix
 from fewmask.metrics.score import METRICS, ClassScore, score_case
+from fewmask.shapes import IGNORED
 
 _LATER = ("masd", "masd_voxels", "hd95_voxels")
 """Metrics whose columns stand last: scripts may count on the places of those that were there before."""
@@ -79,10 +81,10 @@ def mean_dice(predictions: Path, truth: Path) -> float | None:
     by_case: list[float] = []
     for case, path in zip(pairing.cases, pairing.predictions, strict=True):
         held = held_against(case, path, pairing.cohort, numbered)
-        counts = confusion_matrix(held.true, held.predicted, len(pairing.cohort.classes))
-        sizes = (counts.sum(axis=0) + counts.sum(axis=1))[1:]
-        if sizes.any():
-            by_case.append(float(np.mean(2.0 * counts.diagonal()[1:][sizes > 0] / sizes[sizes > 0])))
+        drawn = np.where(held.true == IGNORED, 0, held.predicted).astype(np.uint8)
+        dice = dice_by_class(held.true, drawn, len(pairing.cohort.classes))
+        if np.isfinite(dice).any():
+            by_case.append(float(np.nanmean(dice)))
     return float(np.mean(by_case)) if by_case else None
 
 

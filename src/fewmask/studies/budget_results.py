@@ -16,7 +16,7 @@ from fewmask.errors import InputFault
 from fewmask.metrics.budget_curve import BudgetCurve, Trained, fit_budget_curve
 from fewmask.studies.budget_rows import FLOOR, Family
 from fewmask.studies.cells import Cell
-from fewmask.studies.results import Figure, figure_of, finished_cells, score_lines
+from fewmask.studies.results import Figure, dice_by_case, figure_of, finished_cells, score_lines
 from fewmask.studies.structures import drawn_means
 from fewmask.studies.table import Row, Study
 from fewmask.training.run import Run
@@ -112,20 +112,12 @@ def _seed(folds: Sequence[Cell]) -> _Seed:
     patients, images, held_out = (
         np.mean([_counts(cell) for cell in folds], axis=0).round().astype(int).tolist()
     )
-    dice: dict[str, list[float]] = {}
-    owner: dict[str, str] = {}
-    for line in score_lines([cell.folder / "scores.csv" for cell in folds]):
-        dice.setdefault(line["case"], []).append(float(line["dice"] or "nan"))
-        owner[line["case"]] = line["patient"]
+    lines = score_lines([cell.folder / "scores.csv" for cell in folds])
+    owner = {line["case"]: line["patient"] for line in lines}
+    dice = dice_by_case(lines)
     cases = tuple(sorted(dice))
     owners = tuple(owner[case] for case in cases)
-    return _Seed(patients, images, held_out, cases, owners, np.array([_mean(dice[case]) for case in cases]))
-
-
-def _mean(by_class: Sequence[float]) -> float:
-    """The mean over the structures that are scored in a case, NaN where none is."""
-    scored = [value for value in by_class if np.isfinite(value)]
-    return float(np.mean(scored)) if scored else float("nan")
+    return _Seed(patients, images, held_out, cases, owners, np.array([dice[case] for case in cases]))
 
 
 def _counts(cell: Cell) -> tuple[int, int, int]:

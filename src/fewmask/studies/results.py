@@ -1,7 +1,7 @@
 """From scored cells to the numbers of a table: means over seeds, their spread, and intervals over patients."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -178,18 +178,22 @@ def cell_scores(folder: Path, classes: Sequence[str]) -> CellScores:
     (all absent and none predicted).
     """
     confusions, patients = _confusions(folder / CONFUSION_CASES, classes)
-    dice: dict[str, list[float]] = {name: [] for name in confusions}
-    for line in score_lines([folder / "scores.csv"]):
-        if line["dice"] and line["case"] in dice:
-            dice[line["case"]].append(float(line["dice"]))
+    dice = dice_by_case(score_lines([folder / "scores.csv"]))
     names = tuple(sorted(confusions))
-    means = [float(np.mean(dice[name])) if dice[name] else float("nan") for name in names]
     return CellScores(
         names,
         tuple(patients[name] for name in names),
         np.stack([confusions[name] for name in names]),
-        np.array(means),
+        np.array([dice.get(name, float("nan")) for name in names]),
     )
+
+
+def dice_by_case(lines: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Each case's mean Dice over the classes that it is scored for, NaN where it is scored for none."""
+    scored: dict[str, list[float]] = {}
+    for line in lines:
+        scored.setdefault(line["case"], []).extend([float(line["dice"])] if line["dice"] else [])
+    return {case: float(np.mean(dice)) if dice else float("nan") for case, dice in scored.items()}
 
 
 def _confusions(file: Path, classes: Sequence[str]) -> tuple[dict[str, NDArray[np.int64]], dict[str, str]]:

@@ -1,6 +1,5 @@
 """The page of the study `selection`: what each rule loses, and whether estimated Dice may be believed."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from fewmask.studies.order import Order
 from fewmask.studies.publish import write_sheet
 from fewmask.studies.rule_summary import RuleSummary, least_regret, summarise_rules
 from fewmask.studies.sheet import Grid, Heading, Sheet, columns, paragraph
+from fewmask.training.train import tell
 
 RULES_FILE = "rules.csv"
 
@@ -35,7 +35,7 @@ def selection_tables(order: Order, cells: Sequence[Cell]) -> str:
 
     ORACLE: opens the target's test masks, to judge what was chosen without them.
     """
-    choices = choice_results(order, cells, _tell)
+    choices = choice_results(order, cells, tell)
     believed = _believed(order, cells)
     write_csv(
         order.out / RULES_FILE,
@@ -55,11 +55,6 @@ def selection_tables(order: Order, cells: Sequence[Cell]) -> str:
         ),
     )
     return write_sheet(order.out, sheet_of(order, choices, believed))
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def _believed(order: Order, cells: Sequence[Cell]) -> tuple[Believed, ...]:

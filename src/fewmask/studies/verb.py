@@ -1,6 +1,5 @@
 """From a study's name to its table on disk."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from fewmask.studies.table import Study
 from fewmask.studies.tagged_page import write_tagged_tables
 from fewmask.studies.tagged_results import tagged_results
 from fewmask.training.fit import unwinding
+from fewmask.training.train import tell
 
 STUDY, REPORT = "study.json", "report.html"
 
@@ -241,9 +241,3 @@ def _write_figures(order: Order, done: Sequence[Cell]) -> None:
 
 def _older(one: Path, other: Path) -> bool:
     return one.stat().st_mtime <= other.stat().st_mtime
-
-
-def tell(text: str) -> None:
-    """Say how a study goes on, on standard error."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()

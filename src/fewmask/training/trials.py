@@ -12,7 +12,7 @@ from fewmask.console import Progress, silent
 from fewmask.data.degrade import DEGRADATIONS, degraded
 from fewmask.data.store import SliceStore
 from fewmask.methods.base import Method
-from fewmask.metrics.agreement import ByClass, dice_by_class, share_by_class
+from fewmask.metrics.agreement import ByClass, Classes, dice_by_class, share_by_class
 from fewmask.shapes import IGNORED, Images, Logits
 from fewmask.training.drawings import Drawings, Signs
 from fewmask.training.select import chunks_of, evenly_spaced, looking, own_pixels
@@ -83,11 +83,9 @@ def _tried_case(
     device: torch.device,
 ) -> list[Trial]:
     store, class_count = held_out.store, len(method.task.classes)
-    masks = store.masks(rows)
-    counts = own_pixels(store, rows, masks.shape[-1]).numpy() & (masks != IGNORED)
+    truth, counts = _counted_masks(store, rows)
     if not counts.any():
         return []
-    truth = np.where(counts, masks, 0).astype(np.uint8)
     images, segment = _as_segmented(
         method, torch.from_numpy(store.images(rows)).to(device), held_out.as_target
     )
@@ -101,6 +99,13 @@ def _tried_case(
         present = np.isin(np.arange(1, class_count), truth)
         trials.append(Trial(case, held_out.patients[case], drawings.signs(), dice, present))
     return trials
+
+
+def _counted_masks(store: SliceStore, rows: NDArray[np.int64]) -> tuple[Classes, NDArray[np.bool_]]:
+    """(N, S, S) the true classes, 0 where a pixel does not count, and which count: no padding, nothing ignored."""
+    masks = store.masks(rows)
+    counts = own_pixels(store, rows, masks.shape[-1]).numpy() & (masks != IGNORED)
+    return np.where(counts, masks, 0).astype(np.uint8), counts
 
 
 def _as_segmented(
@@ -120,9 +125,7 @@ def usual_shares(held_out: HeldOut, class_count: int) -> NDArray[np.float64]:
     shares: list[ByClass] = []
     for case in held_out.training:
         rows = evenly_spaced(store.rows_of([case]), SLICES_OF_A_MASK)
-        masks = store.masks(rows)
-        counts = own_pixels(store, rows, masks.shape[-1]).numpy() & (masks != IGNORED)
-        classes = np.where(counts, masks, 0).astype(np.uint8)
+        classes, counts = _counted_masks(store, rows)
         shares.append(share_by_class(classes, int(counts.sum()), class_count))
     # Of a class that no training mask has every size is usual.
     by_class = [

@@ -5,11 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewmask.verbs.options import one_of
-
-
-def _tell(text: str) -> None:
-    typer.echo(text, err=True)
+from fewmask.verbs.options import one_of, tell
 
 
 def clean(
@@ -35,7 +31,7 @@ def clean(
 
     one_of("--grey", grey, ("report", "remove"))
     options = CleaningOptions(hues, saturation, value, "remove" if grey == "remove" else "report", rim)
-    typer.echo(str(cleaned(folder, out, options, progress, _tell)))
+    typer.echo(str(cleaned(folder, out, options, progress, tell)))
 
 
 def outlines(
@@ -62,7 +58,7 @@ def outlines(
     one_of("--merge", merge, ("majority", "staple"))
     names = tuple(name.strip() for name in classes.split(",") if name.strip()) if classes else ()
     options = OutlineOptions("staple" if merge == "staple" else "majority", names)
-    typer.echo(str(draw(folder, out, drawn, options, progress, _tell)))
+    typer.echo(str(draw(folder, out, drawn, options, progress, tell)))
 
 
 def balance(
@@ -77,4 +73,4 @@ def balance(
     from fewmask.console import progress
     from fewmask.data.convert.balanced import balanced
 
-    typer.echo(str(balanced(folder, out, outcome, seed, progress, _tell)))
+    typer.echo(str(balanced(folder, out, outcome, seed, progress, tell)))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewmask.verbs.options import AsJson, one_of, print_result
+from fewmask.verbs.options import AsJson, one_of, print_result, tell
 
 
 def phantom(
@@ -83,9 +83,6 @@ def convert(
         one_of("--label-5", label_5, ("ignore", "background"))
     fifth = None if label_5 is None else "ignore" if label_5 == "ignore" else "background"
     options = Options(crop, window, clip_top, zscore, fifth, partial, unlabelled)
-
-    def tell(text: str) -> None:
-        typer.echo(text, err=True)
 
     for written in run_convert(format, folder, out, options=options, progress=progress, tell=tell):
         typer.echo(str(written))

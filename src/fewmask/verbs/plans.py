@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from fewmask.verbs.options import AsJson, Device, one_of, print_result
+from fewmask.verbs.options import (
+    AsJson,
+    Device,
+    SourceChannel,
+    TagsChannel,
+    TargetChannel,
+    one_of,
+    print_result,
+)
 
 
 def plan(
@@ -27,15 +35,9 @@ def plan(
     outcome: Annotated[
         str | None, typer.Option(help='A column of cases.csv to tell as well, or e.g. "fir>=2".')
     ] = None,
-    source_channel: Annotated[
-        str | None, typer.Option(help="Channel of the source, by name or number.")
-    ] = None,
-    target_channel: Annotated[
-        str | None, typer.Option(help="Channel of the target, by name or number.")
-    ] = None,
-    tags_channel: Annotated[
-        str | None, typer.Option(help="Channel of the tagged dataset, by name or number.")
-    ] = None,
+    source_channel: SourceChannel = None,
+    target_channel: TargetChannel = None,
+    tags_channel: TagsChannel = None,
     device: Device = "auto",
     hours: Annotated[float | None, typer.Option(min=0.0, help="Time at hand for one training.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Narrow networks, whatever is at hand.")] = False,

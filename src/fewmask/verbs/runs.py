@@ -5,7 +5,16 @@ from typing import Annotated, cast
 
 import typer
 
-from fewmask.verbs.options import AsJson, Device, Out, one_of, print_result
+from fewmask.verbs.options import (
+    AsJson,
+    Device,
+    Out,
+    SourceChannel,
+    TagsChannel,
+    TargetChannel,
+    one_of,
+    print_result,
+)
 
 
 def train(
@@ -25,15 +34,9 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(help="ImageNet weights (torchvision's file) for a classifier of tags.")
     ] = None,
-    source_channel: Annotated[
-        str | None, typer.Option(help="Channel of the source, by name or number.")
-    ] = None,
-    target_channel: Annotated[
-        str | None, typer.Option(help="Channel of the target, by name or number.")
-    ] = None,
-    tags_channel: Annotated[
-        str | None, typer.Option(help="Channel of the tagged dataset, by name or number.")
-    ] = None,
+    source_channel: SourceChannel = None,
+    target_channel: TargetChannel = None,
+    tags_channel: TagsChannel = None,
     outcome: Annotated[
         str | None, typer.Option(help='What to learn: a column of cases.csv, or e.g. "fir>=2".')
     ] = None,

@@ -75,7 +75,8 @@ def study(
 ) -> None:
     """Make a published table, or a study file's: all rows, folds and seeds; the same command goes on after a stop."""
     from fewmask.studies.cluster import ClusterOptions
-    from fewmask.studies.verb import make_study, tell
+    from fewmask.studies.verb import make_study
+    from fewmask.training.train import tell
     from fewmask.verbs.study_order import Asked, Folders, listed_rows, order_of
 
     if listed or not name:
